@@ -1,0 +1,1 @@
+"""livemig: Nova's live-migration API for plain libvirt/KVM hosts."""

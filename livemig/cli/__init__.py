@@ -1,0 +1,1 @@
+"""The commands. They put the parts together; nothing imports them."""

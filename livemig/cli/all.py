@@ -1,0 +1,35 @@
+"""livemig-all: API and conductor in one process, with an embedded database and no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from livemig import rpc
+from livemig.cli import wiring
+from livemig.conductor.service import Conductor
+from livemig.runtime import ThreadRuntime
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    return wiring.run(_run, arguments)
+
+
+def _run(conf: Any) -> None:
+    wiring.stop_on_signals()
+    runtime = ThreadRuntime()
+    store = wiring.store(conf, runtime)
+    store.database.upgrade()
+    module = wiring.libvirt(conf, runtime)
+    conductor = Conductor(conf, store, module, runtime)
+    transport = rpc.in_memory_transport(conf)
+    server = rpc.ConductorServer(transport, conf.host, conductor.engine.accept)
+    try:
+        conductor.start()
+        wiring.reload_on_hangup(conf, conductor, module, runtime)
+        server.start()
+        wiring.serve(conf, store, transport, runtime)
+    finally:
+        server.stop()
+        conductor.stop()

@@ -1,0 +1,21 @@
+"""livemig-api: the API alone. Conductors are reached by [DEFAULT] transport_url."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from livemig import rpc
+from livemig.cli import wiring
+from livemig.runtime import ThreadRuntime
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    return wiring.run(_run, arguments)
+
+
+def _run(conf: Any) -> None:
+    wiring.stop_on_signals()
+    runtime = ThreadRuntime()
+    wiring.serve(conf, wiring.store(conf, runtime), rpc.transport(conf), runtime)

@@ -1,0 +1,32 @@
+"""livemig-conductor: a conductor alone. It is asked over [DEFAULT] transport_url."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from livemig import rpc
+from livemig.cli import wiring
+from livemig.conductor.service import Conductor
+from livemig.runtime import ThreadRuntime
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    return wiring.run(_run, arguments)
+
+
+def _run(conf: Any) -> None:
+    wiring.stop_on_signals()
+    runtime = ThreadRuntime()
+    module = wiring.libvirt(conf, runtime)
+    conductor = Conductor(conf, wiring.store(conf, runtime), module, runtime)
+    server = rpc.ConductorServer(rpc.transport(conf), conf.host, conductor.engine.accept)
+    try:
+        conductor.start()
+        wiring.reload_on_hangup(conf, conductor, module, runtime)
+        server.start()
+        runtime.event().wait()
+    finally:
+        server.stop()
+        conductor.stop()

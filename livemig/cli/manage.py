@@ -1,0 +1,67 @@
+"""livemig-manage: what an operator does beside the API.
+
+    livemig-manage db sync                bring the tables to the newest revision
+    livemig-manage host list              the hosts as their watchers found them
+    livemig-manage migration list         the migrations in progress
+    livemig-manage migration events ID    a migration's event log
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from oslo_config import cfg
+
+from livemig.cli import wiring
+from livemig.conductor.checks import dotted
+from livemig.db.store import Store
+from livemig.runtime import ThreadRuntime
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    cfg.CONF.register_cli_opt(cfg.SubCommandOpt("command", title="commands", handler=_commands))
+    return wiring.run(_run, arguments)
+
+
+def _run(conf: Any) -> None:
+    conf.command.action(wiring.store(conf, ThreadRuntime()), conf)
+
+
+def _commands(parsers: Any) -> None:
+    nouns: dict[str, dict[str, tuple[Callable[[Store, Any], None], tuple[str, ...]]]] = {
+        "db": {"sync": (_sync, ())},
+        "host": {"list": (_list_hosts, ())},
+        "migration": {"list": (_list_migrations, ()), "events": (_list_events, ("id",))},
+    }
+    for noun, verbs in nouns.items():
+        parser = parsers.add_parser(noun).add_subparsers(dest="verb", required=True)
+        for verb, (action, arguments) in verbs.items():
+            command = parser.add_parser(verb)
+            command.set_defaults(action=action)
+            for argument in arguments:
+                command.add_argument(argument, type=int)
+
+
+def _sync(store: Store, _conf: Any) -> None:
+    store.database.upgrade()
+    print("The tables are at the newest revision.")
+
+
+def _list_hosts(store: Store, _conf: Any) -> None:
+    for host in store.hosts.all():
+        state = "up" if host.up else "down"
+        versions = f"{host.hypervisor_type} {dotted(host.hypervisor_version)}, libvirt {dotted(host.libvirt_version)}"
+        print(f"{host.name}  {state}  {versions}  {host.vcpus} CPUs  {host.memory_free_mib} of {host.memory_mib} MiB free")
+
+
+def _list_migrations(store: Store, _conf: Any) -> None:
+    for migration in store.migrations.open():
+        ends = f"{migration.source} -> {migration.destination or migration.requested_host or '?'}"
+        print(f"{migration.id}  {migration.status}  {migration.server_uuid}  {ends}  since {migration.created_at:%Y-%m-%d %H:%M:%S}")
+
+
+def _list_events(store: Store, conf: Any) -> None:
+    for event in store.migrations.events(conf.command.id):
+        print(f"{event.at:%Y-%m-%d %H:%M:%S.%f}  {event.kind:12}  {event.text}")

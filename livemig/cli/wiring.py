@@ -1,0 +1,98 @@
+"""What the commands have in common: configuration, the parts put together, signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log
+
+from livemig import conf as configuration
+from livemig.api.loading import load_application, load_server
+from livemig.api.request import Services
+from livemig.conductor.service import Conductor
+from livemig.db import store as stores
+from livemig.db.store import Store
+from livemig.hypervisor import driver
+from livemig.rpc import ConductorClient
+from livemig.runtime import Runtime
+
+LOG = log.getLogger(__name__)
+
+
+def run(command: Callable[[Any], None], arguments: Sequence[str] | None) -> int:
+    """Run a command on the configuration. Returns the exit status: 1, with one line on stderr, for what the operator can mend."""
+    conf = cfg.CONF
+    try:
+        configuration.prepare(conf, arguments)
+        command(conf)
+    except (configuration.ConfigurationError, cfg.Error) as error:
+        print(f"livemig: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def store(conf: Any, runtime: Runtime) -> Store:
+    """The store; the directory of an embedded database is made."""
+    connection: str = conf.database.connection
+    if connection.startswith("sqlite:///"):
+        Path(connection.removeprefix("sqlite:///").partition("?")[0]).absolute().parent.mkdir(parents=True, exist_ok=True)
+    return stores.from_conf(conf, runtime)
+
+
+def libvirt(conf: Any, runtime: Runtime) -> Any:
+    """The module that [libvirt] driver names."""
+    if conf.libvirt.driver == "libvirt":
+        return driver.load()
+    from livemig.testing import libvirt as mock
+
+    if not conf.mock.fleet:
+        raise configuration.ConfigurationError("[mock] fleet is missing: the YAML file of the simulated fleet")
+    return mock.load(conf.mock.fleet, runtime)
+
+
+def serve(conf: Any, parts: Store, transport: Any, runtime: Runtime) -> None:
+    """Serve the API until the process is told to stop; requests being worked on are finished."""
+    configuration.check_listening(conf)
+    services = Services(conf, parts, ConductorClient(transport, conf.api.conductor_timeout), runtime)
+    application = load_application(services)
+    LOG.info("Listening on http://%s:%s", conf.api.listen_host, conf.api.listen_port)
+    load_server(conf)(application)
+
+
+def stop_on_signals() -> None:
+    """SIGTERM and SIGINT leave the main thread by SystemExit."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def reload_on_hangup(conf: Any, conductor: Conductor, module: Any, runtime: Runtime) -> None:
+    """SIGHUP reads the configuration files again, outside the signal handler."""
+    asked = runtime.event()
+    signal.signal(signal.SIGHUP, lambda _signal, _frame: asked.set())
+
+    def follow() -> None:
+        while asked.wait():
+            asked.clear()
+            _reload(conf, conductor, module)
+
+    runtime.start("reload", follow)
+
+
+def _reload(conf: Any, conductor: Conductor, module: Any) -> None:
+    LOG.info("Reading the configuration again")
+    try:
+        conf.reload_config_files()
+        if conf.libvirt.driver == "mock":
+            module.reload(conf.mock.fleet)
+        conductor.reload()
+    except Exception:
+        LOG.exception("The configuration could not be read again; the former one stays in force")

@@ -1,0 +1,229 @@
+"""One migration under way: told to libvirt by us, or found running after a restart. It ends with a verdict from both hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from oslo_log import log
+
+from livemig import exceptions
+from livemig.conductor import monitor
+from livemig.conductor.verdict import Verdict, judge
+from livemig.db.store import Store
+from livemig.facts import Disconnected, HostEvent, Iteration, Job, JobCompleted, Migration, Outcome, Plan, Presence, ServerChanged
+from livemig.hypervisor.connection import Hypervisor
+from livemig.runtime import Mailbox, Runtime
+from livemig.states import Status
+
+LOG = log.getLogger(__name__)
+
+_ASK_AGAIN_S = (0.1, 2.0)  # first and longest pause between two questions for an undecided verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """libvirt's call came back; `error` is what it raised."""
+
+    error: exceptions.HypervisorError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between looks at the job, and between writes of its progress."""
+
+    look_s: float
+    write_s: float
+
+
+Letter = tuple[str, HostEvent] | Returned
+
+
+class Attempt:
+    """Follows one migration to its outcome. `run()` blocks; everything that happens reaches it as a letter."""
+
+    def __init__(
+        self, store: Store, runtime: Runtime, migration: Migration, source: Hypervisor, destination: Hypervisor, pace: Pace, memory_mib: int
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._migration = migration
+        self._source = source
+        self._destination = destination
+        self._pace = pace
+        self._memory_mib = memory_mib
+        self._letters: Mailbox[Letter] = Mailbox(runtime)
+        self._lines: list[tuple[str, str]] = []  # for the event log, until the database has them
+        self._told = False  # a call of ours is under way
+        self._error: exceptions.HypervisorError | None = None
+        self._completed_job: Job | None = None
+        self._memory = monitor.Memory()
+        self._written_at = float("-inf")
+
+    def start(self, plan: Plan) -> None:
+        """Tell libvirt, in a thread that does nothing else."""
+        self._told = True
+        self._runtime.start(f"migrate-{self._migration.id}", self._call, plan)
+
+    def run(self) -> tuple[Outcome, dict[str, Presence]]:
+        """Watch until both hosts agree where the guest is; returns that, and how each host has it. It may be called again after DatabaseUnavailable."""
+        stops = [self._listen("source", self._source), self._listen("destination", self._destination)]
+        try:
+            while True:
+                self._read_letters(self._pace.look_s)
+                if self._is_under_way():
+                    continue
+                outcome = self._verdict()
+                if outcome is not None:
+                    self._flush()
+                    return outcome
+        finally:
+            for stop in stops:
+                stop()
+
+    def _call(self, plan: Plan) -> None:
+        error = None
+        try:
+            self._source.migrate(self._migration.server_uuid, plan)
+        except exceptions.HypervisorError as failure:
+            error = failure
+        except Exception as failure:
+            LOG.exception("Migration %s: the call to libvirt failed in an unexpected way", self._migration.uuid)
+            error = exceptions.HypervisorError(host=self._source.name, code=0, message=repr(failure))
+        self._letters.put(Returned(error))
+
+    def _listen(self, end: str, hypervisor: Hypervisor) -> Callable[[], None]:
+        uuid = self._migration.server_uuid
+
+        def put(event: HostEvent) -> None:
+            if isinstance(event, Disconnected) or event.uuid == uuid:
+                self._letters.put((end, event))
+
+        return hypervisor.listen(put)
+
+    def _read_letters(self, timeout: float) -> None:
+        for letter in self._letters.take(timeout):
+            if isinstance(letter, Returned):
+                self._told = False
+                self._error = letter.error
+                self._note("libvirt", "migrateToURI3 returned" if letter.error is None else f"migrateToURI3: {letter.error}")
+            else:
+                self._read_event(*letter)
+
+    def _read_event(self, end: str, event: HostEvent) -> None:
+        if isinstance(event, JobCompleted):
+            self._completed_job = event.job
+            self._note(end, f"job completed: downtime {event.job.downtime_ms} ms")
+        elif isinstance(event, Iteration):
+            self._note(end, f"iteration {event.number}")
+        elif isinstance(event, ServerChanged):
+            self._note(end, event.text)
+        else:
+            self._note(end, f"connection lost: {event.reason}")
+
+    def _is_under_way(self) -> bool:
+        """Look at the job and do what is due. False when there is none any more."""
+        try:
+            job = self._source.job(self._migration.server_uuid)
+        except exceptions.HypervisorError:
+            return self._told  # our own call has a connection of its own and will come back; without one, ask both ends
+        if job is None or not job.outgoing:
+            return self._told
+        self._watch(job)
+        return True
+
+    def _watch(self, job: Job) -> None:
+        begun = self._migration.started_at or self._migration.created_at
+        elapsed_s = (self._runtime.now() - begun).total_seconds()
+        self._memory, actions = monitor.decide(self._migration.policy, self._memory, job, self._memory_mib, elapsed_s)
+        for action in actions:
+            self._perform(action)
+        now = self._runtime.monotonic()
+        if job.started and now - self._written_at >= self._pace.write_s:
+            self._written_at = now
+            self._to_database(lambda: self._store.migrations.progress(self._migration, job))
+        self._flush()
+
+    def _perform(self, action: monitor.Action) -> None:
+        uuid = self._migration.server_uuid
+        try:
+            if isinstance(action, monitor.SetDowntime):
+                self._source.set_max_downtime(uuid, action.milliseconds)
+                self._note("knob", f"max downtime {action.milliseconds} ms")
+            elif isinstance(action, monitor.Abort):
+                self._note("abort", action.reason)
+                self._source.abort(uuid)
+            else:
+                self._note("pause", action.reason)
+                self._source.pause(uuid)
+        except exceptions.HypervisorError as error:
+            self._note("libvirt", f"{type(action).__name__}: {error}")  # mostly the job that ended meanwhile; the verdict tells
+
+    def _verdict(self) -> tuple[Outcome, dict[str, Presence]] | None:
+        """Ask both hosts until they agree. None when a job turns out to run after all."""
+        pause, longest = _ASK_AGAIN_S
+        uuid = self._migration.server_uuid
+        said = ""
+        while True:
+            source, destination = self._source.presence(uuid), self._destination.presence(uuid)
+            verdict = judge(source, destination)
+            text = f"{verdict.value} (source: {source}, destination: {destination})"
+            if verdict is not Verdict.UNDECIDED:
+                self._note("verdict", text)
+                return self._outcome(verdict, source), {self._source.name: source, self._destination.name: destination}
+            if text != said:
+                self._note("verdict", said := text)
+                self._flush()
+            self._read_letters(pause)
+            pause = min(2 * pause, longest)
+            if self._is_under_way():
+                return None
+
+    def _outcome(self, verdict: Verdict, source: Presence) -> Outcome:
+        migration = self._migration
+        if verdict is Verdict.COMPLETED:
+            return Outcome(Status.COMPLETED, self._destination.name, job=self._final_job())
+        if verdict is Verdict.LOST:
+            reason = "The guest was found on neither host, or running on both. Nothing was done to it; a person must look."
+            LOG.critical("Migration %s of server %s: %s", migration.uuid, migration.server_uuid, reason)
+            return Outcome(Status.ERROR, migration.source, reason, lost=True)
+        self._wake_up(source)
+        reason = str(self._error) if self._error else "The job ended on the source without completing."
+        return Outcome(Status.CANCELLED if self._abort_requested() else Status.FAILED, migration.source, reason)
+
+    def _wake_up(self, source: Presence) -> None:
+        """A guest that we paused to force completion goes on when it stayed after all."""
+        kinds = {kind for kind, _text in self._lines} | {event.kind for event in self._store.migrations.events(self._migration.id)}
+        if "pause" in kinds and source is Presence.PAUSED:
+            with suppress(exceptions.HypervisorError):
+                self._source.resume(self._migration.server_uuid)
+                self._note("knob", "resumed on the source")
+
+    def _abort_requested(self) -> bool:
+        return self._store.migrations.get(self._migration.id).abort_requested
+
+    def _final_job(self) -> Job | None:
+        """The measured figures: libvirt tells them by an event on the source, and remembers them at the destination."""
+        self._read_letters(0)
+        if self._completed_job is None:
+            with suppress(exceptions.HypervisorError):
+                self._completed_job = self._destination.completed_job(self._migration.server_uuid)
+        return self._completed_job
+
+    def _note(self, kind: str, text: str) -> None:
+        LOG.info("Migration %s of server %s: %s: %s", self._migration.uuid, self._migration.server_uuid, kind, text)
+        self._lines.append((kind, text))
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines and not self._to_database(lambda: self._store.migrations.record(self._migration.id, *lines)):
+            self._lines = lines + self._lines
+
+    def _to_database(self, write: Callable[[], None]) -> bool:
+        """False while the database is away: the job goes on, and the event log catches up."""
+        try:
+            write()
+        except exceptions.DatabaseUnavailable:
+            return False
+        return True

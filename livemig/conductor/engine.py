@@ -1,0 +1,237 @@
+"""Takes migrations from accepted to their end: checks, destination, admission, and an attempt each in a thread of its own.
+
+Whatever it holds is also in the database, under its lease; another conductor, or this one after a restart, goes on from there (`adopt`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from oslo_log import log
+
+from livemig import exceptions
+from livemig.conductor import admission, planning, scheduling
+from livemig.conductor.attempt import Attempt, Pace
+from livemig.conductor.checks import Situation, refusals
+from livemig.conductor.inventory import Inventory
+from livemig.conductor.survey import Survey
+from livemig.db.migrations import API
+from livemig.db.store import Store
+from livemig.facts import Guest, Migration, Outcome
+from livemig.hypervisor.connection import Hypervisor
+from livemig.runtime import Runtime
+from livemig.states import ADMITTED, Status
+
+LOG = log.getLogger(__name__)
+
+T = TypeVar("T")
+
+_DATABASE_PAUSE_S = 1.0
+_SETTLE_S = 5.0  # how long a migration taken up after a restart waits for hosts to be connected to
+_FRESH_S = 5.0  # a guest's facts are read again when it waited longer in the queue
+
+
+class Engine:
+    """`owner` is the name under which leases are held: NAME:LIFE, the life differing from start to start."""
+
+    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime, owner: str) -> None:
+        self._conf = conf
+        self._store = store
+        self._inventory = inventory
+        self._runtime = runtime
+        self._owner = owner
+        self._stopping = runtime.event()
+        self._checked: dict[int, tuple[float, Guest]] = {}  # what the checks read, for those that start at once
+
+    def stop(self) -> None:
+        """Begin nothing more. What runs goes on in libvirt."""
+        self._stopping.set()
+
+    def accept(self, migration_id: int) -> None:
+        """Check an accepted migration, choose its destination and queue it.
+
+        Raises what refuses it, or LiveMigrationFailed for anything unexpected; the server is then as it was.
+        """
+        if self._claim(migration_id, held_by=API):  # else it was withdrawn, or another conductor took it up
+            self._check_and_queue(migration_id)
+
+    def _check_and_queue(self, migration_id: int) -> None:
+        migration = self._store.migrations.get(migration_id)
+        if migration.status is not Status.ACCEPTED:
+            return
+        try:
+            situation = self._choose(migration)
+        except exceptions.Refused as refusal:
+            self._refuse(migration, str(refusal))
+            raise
+        except Exception as error:
+            raise self._failed(migration) from error
+        if situation.guest is not None:
+            self._checked[migration.id] = (self._runtime.monotonic(), situation.guest)
+        destination = situation.destination.name
+        self._store.migrations.advance(migration.id, Status.QUEUED, self._owner, f"to {destination}", destination=destination)
+        self.admit()
+
+    def admit(self) -> None:
+        """Start every queued migration of ours that the limits allow."""
+        if self._stopping.is_set():
+            return
+        limit = self._conf.max_concurrent_live_migrations
+
+        def choose(queued: Sequence[Migration], admitted: Sequence[Migration]) -> list[Migration]:
+            return admission.choose(queued, admitted, limit)
+
+        for migration in self._store.migrations.admit(self._owner, choose):
+            self._begin(migration)
+
+    def adopt(self) -> None:
+        """Take up every open migration whose lease is free: its conductor is gone."""
+        for migration in self._store.migrations.orphans():
+            if not self._stopping.is_set() and self._claim(migration.id):
+                LOG.info("Migration %s of server %s taken up in status %s", migration.uuid, migration.server_uuid, migration.status)
+                self._store.migrations.record(migration.id, ("conductor", f"taken up by {self._owner}"))
+                self._take_up(self._store.migrations.get(migration.id))
+        self.admit()
+
+    def _take_up(self, migration: Migration) -> None:
+        if migration.status is Status.ACCEPTED:
+            self._runtime.start(f"accept-{migration.id}", self._accept_alone, migration.id)
+        elif migration.status in ADMITTED:
+            self._begin(migration)
+
+    def _accept_alone(self, migration_id: int) -> None:
+        """Nobody waits for the answer: a refusal is in the event log, and that is all."""
+        self._inventory.wait_settled(_SETTLE_S)
+        try:
+            self._check_and_queue(migration_id)
+        except exceptions.LivemigError as error:
+            LOG.info("Migration %s: %s", migration_id, error)
+
+    def _choose(self, migration: Migration) -> Situation:
+        """The situation at the destination that will be used. Raises what refuses it."""
+        survey = Survey(self._inventory, migration)
+        if migration.requested_host is not None:
+            return self._pass(migration, survey.situation(migration.requested_host))
+        reasons = []
+        for host in scheduling.candidates(self._store.hosts.all(), migration.source, self._store.migrations.open()):
+            try:
+                return self._pass(migration, survey.situation(host.name))
+            except exceptions.Refused as refusal:
+                if _is_about_source(refusal, migration.source):
+                    raise
+                reasons.append(f"{host.name}: {refusal}")
+        raise exceptions.NoValidHost(reason=" ".join(["There are not enough hosts available.", *reasons]))
+
+    def _pass(self, migration: Migration, situation: Situation) -> Situation:
+        refused = refusals(situation)
+        if refused:
+            self._store.migrations.record(migration.id, *(("check", f"{situation.destination.name}: {name}: {error}") for name, error in refused))
+            raise refused[0][1]
+        self._store.migrations.record(migration.id, ("check", f"{situation.destination.name}: every check passed"))
+        return situation
+
+    def _begin(self, migration: Migration) -> None:
+        self._runtime.start(f"migration-{migration.id}", self._carry_out, migration)
+
+    def _carry_out(self, migration: Migration) -> None:
+        """A migration that has its place, from preparing to the end."""
+        try:
+            attempt = self._despite_database(lambda: self._prepare(self._store.migrations.get(migration.id)))
+            if attempt is not None:
+                self._despite_database(lambda: self._conclude(migration, attempt))
+            self._despite_database(self.admit)
+        except Exception:
+            LOG.exception("Migration %s of server %s: the conductor failed; it is taken up again", migration.uuid, migration.server_uuid)
+            self._store.migrations.give_back(migration.id, self._owner)
+
+    def _despite_database(self, step: Callable[[], T]) -> T | None:
+        """Repeat a step while the database is away. None when the conductor stops first."""
+        while not self._stopping.is_set():
+            try:
+                return step()
+            except exceptions.DatabaseUnavailable:
+                LOG.warning("The database is away; migrations go on and are written down when it is back")
+                self._stopping.wait(_DATABASE_PAUSE_S)
+        return None
+
+    def _prepare(self, migration: Migration) -> Attempt | None:
+        """The attempt, started if it was not before; None when nothing is to be followed."""
+        if migration.status not in ADMITTED:
+            return None
+        ends = self._ends(migration)
+        if ends is None:
+            self._unwatched(migration)
+            return None
+        guest = self._guest(migration, ends[0])
+        attempt = Attempt(self._store, self._runtime, migration, *ends, self._pace(), guest.memory_mib if guest else 0)
+        if migration.status is Status.PREPARING and not self._start(migration, attempt, guest):
+            return None
+        return attempt
+
+    def _conclude(self, migration: Migration, attempt: Attempt) -> None:
+        outcome, presences = attempt.run()
+        if self._store.migrations.finish(migration, outcome, self._owner, presences) and not outcome.lost:
+            self._look_again(migration.server_uuid, presences)
+
+    def _start(self, migration: Migration, attempt: Attempt, guest: Guest | None) -> bool:
+        """Tell libvirt. False when it may not start after all."""
+        destination = self._inventory.get(migration.destination or "")
+        if guest is None or destination is None:
+            self._refuse(migration, f"The guest cannot be found on {migration.source} any more.")
+            return False
+        if not self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, started_at=self._runtime.now()):
+            return False
+        attempt.start(planning.plan(guest, destination.settings, migration.policy))
+        return True
+
+    def _guest(self, migration: Migration, source: Hypervisor) -> Guest | None:
+        read_at, guest = self._checked.pop(migration.id, (float("-inf"), None))
+        if guest is not None and self._runtime.monotonic() - read_at < _FRESH_S:
+            return guest
+        try:
+            return source.guest(migration.server_uuid)
+        except exceptions.HypervisorError:
+            return None
+
+    def _ends(self, migration: Migration) -> tuple[Hypervisor, Hypervisor] | None:
+        watchers = [self._inventory.get(name or "") for name in (migration.source, migration.destination)]
+        source, destination = watchers
+        return None if source is None or destination is None else (source.hypervisor, destination.hypervisor)
+
+    def _unwatched(self, migration: Migration) -> None:
+        """A host was taken out of enabled_hosts: nothing can be asked, so nothing is decided."""
+        LOG.error("Migration %s: %s or %s is not in enabled_hosts any more", migration.uuid, migration.source, migration.destination)
+        self._stopping.wait(self._conf.conductor.lease_time)
+        self._store.migrations.give_back(migration.id, self._owner)
+
+    def _look_again(self, server: str, hosts: Iterable[str]) -> None:
+        """What changed between the verdict and the final transaction was kept from the server's row: see it now."""
+        for watcher in filter(None, map(self._inventory.get, hosts)):
+            try:
+                self._store.servers.see(watcher.settings.name, [watcher.hypervisor.server(server)])
+            except exceptions.HypervisorError as error:
+                LOG.info("Host %s could not be looked at again: %s", watcher.settings.name, error)
+
+    def _refuse(self, migration: Migration, reason: str) -> None:
+        LOG.info("Migration %s of server %s refused: %s", migration.uuid, migration.server_uuid, reason)
+        self._store.migrations.finish(migration, Outcome(Status.ERROR, migration.source, reason), self._owner)
+
+    def _failed(self, migration: Migration) -> exceptions.LiveMigrationFailed:
+        where = f"host {migration.requested_host}" if migration.requested_host else "another host"
+        failure = exceptions.LiveMigrationFailed(server=migration.server_uuid, where=where)
+        LOG.exception("%s", failure)
+        self._refuse(migration, str(failure))
+        return failure
+
+    def _claim(self, migration_id: int, held_by: str | None = None) -> bool:
+        return self._store.migrations.claim(migration_id, self._owner, self._conf.conductor.lease_time, held_by)
+
+    def _pace(self) -> Pace:
+        return Pace(self._conf.conductor.monitor_interval, self._conf.conductor.progress_interval)
+
+
+def _is_about_source(refusal: exceptions.Refused, source: str) -> bool:
+    """No other destination would help: the source's own daemon is away."""
+    return isinstance(refusal, exceptions.ComputeServiceUnavailable) and refusal.kwargs["host"] == source
+

@@ -1,0 +1,141 @@
+"""The watched hosts: one thread per host keeps its connection and writes down, event by event, what runs there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from oslo_log import log
+
+from livemig import exceptions
+from livemig.conf import HostSettings
+from livemig.db.store import Store
+from livemig.facts import Disconnected, HostEvent, ServerChanged
+from livemig.hypervisor.connection import Hypervisor
+from livemig.runtime import Mailbox, Runtime, Task
+
+LOG = log.getLogger(__name__)
+
+_FIRST_PAUSE_S = 0.2
+_REFRESH_S = 60.0  # free memory has no event
+
+
+class Watcher:
+    """Follows one host. `settled` is set once it has been reached, or found unreachable, for the first time."""
+
+    def __init__(self, settings: HostSettings, hypervisor: Hypervisor, store: Store, runtime: Runtime, reconnect_max: float) -> None:
+        self.settings = settings
+        self.hypervisor = hypervisor
+        self.settled = runtime.event()
+        self._store = store
+        self._runtime = runtime
+        self._reconnect_max = reconnect_max
+        self._stopping = runtime.event()
+        self._news: Mailbox[HostEvent | None] = Mailbox(runtime)
+        self._task: Task | None = None
+
+    def start(self) -> None:
+        self._task = self._runtime.start(f"watch-{self.settings.name}", self._run)
+
+    def stop(self) -> None:
+        """Stop following; the connection is closed by the watcher's own thread, which may hang in a call to a host that is away."""
+        self._stopping.set()
+        self._news.put(None)
+
+    def join(self, seconds: float) -> None:
+        if self._task is not None:
+            self._task.join(seconds)
+
+    def _run(self) -> None:
+        stop_listening = self.hypervisor.listen(self._news.put)
+        pause = _FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            if self._connect_and_follow():
+                pause = _FIRST_PAUSE_S
+            self.hypervisor.close()
+            self._stopping.wait(pause)
+            pause = min(2 * pause, self._reconnect_max)
+        stop_listening()
+
+    def _connect_and_follow(self) -> bool:
+        """False when the host could not be reached at all."""
+        name = self.settings.name
+        try:
+            self._news.take(0)
+            self._follow()
+        except exceptions.DatabaseUnavailable:
+            LOG.warning("The database is away; host %s is looked at again when it is back", name)
+        except Exception:
+            LOG.exception("Following host %s failed; it is connected to again", name)
+        return self.hypervisor.connected
+
+    def _away(self, reason: str) -> None:
+        log_it = LOG.debug if self.settled.is_set() and not self._was_up() else LOG.warning
+        log_it("Host %s is away: %s", self.settings.name, reason)
+        self._store.hosts.went_down(self.settings.name)
+        self.settled.set()
+
+    def _was_up(self) -> bool:
+        host = self._store.hosts.get(self.settings.name)
+        return host is not None and host.up
+
+    def _look_at_all(self) -> None:
+        self._store.hosts.came_up(self.settings.name, self.hypervisor.facts())
+        self._store.servers.see(self.settings.name, self.hypervisor.servers(), complete=True)
+
+    def _follow(self) -> None:
+        """Returns when the host is away, or when the watcher is to stop."""
+        try:
+            self.hypervisor.connect()
+            self._look_at_all()
+            LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
+            self.settled.set()
+            while not self._stopping.is_set():
+                self._take_down(self._news.take(_REFRESH_S))
+        except exceptions.HypervisorError as error:
+            self._away(str(error))
+
+    def _take_down(self, news: list[HostEvent | None]) -> None:
+        if not news:
+            self._look_at_all()
+        for event in news:
+            if isinstance(event, Disconnected):
+                raise exceptions.HypervisorUnavailable(host=self.settings.name, code=0, message=f"the connection was lost: {event.reason}")
+        changed = {event.uuid for event in news if isinstance(event, ServerChanged)}
+        if changed:
+            self._store.servers.see(self.settings.name, [self.hypervisor.server(uuid) for uuid in sorted(changed)])
+
+
+class Inventory:
+    """The watchers of all enabled hosts."""
+
+    def __init__(self, store: Store, make_watcher: Callable[[HostSettings], Watcher]) -> None:
+        self._store = store
+        self._make_watcher = make_watcher
+        self._watchers: dict[str, Watcher] = {}
+
+    def follow(self, settings: Mapping[str, HostSettings]) -> None:
+        """Watch exactly these hosts; one whose settings changed is connected to anew."""
+        self._store.hosts.enable(settings)
+        for name, watcher in list(self._watchers.items()):
+            if settings.get(name) != watcher.settings:
+                del self._watchers[name]
+                watcher.stop()
+        for name, wanted in settings.items():
+            if name not in self._watchers:
+                self._watchers[name] = self._make_watcher(wanted)
+                self._watchers[name].start()
+
+    def stop(self) -> None:
+        watchers, self._watchers = list(self._watchers.values()), {}
+        for watcher in watchers:
+            watcher.stop()
+        for watcher in watchers:
+            watcher.join(2)
+
+    def get(self, name: str) -> Watcher | None:
+        return self._watchers.get(name)
+
+    def wait_settled(self, seconds: float) -> None:
+        """Wait until every host was tried once, for at most that long for each that is not."""
+        for watcher in list(self._watchers.values()):
+            watcher.settled.wait(seconds)

@@ -1,0 +1,80 @@
+"""A conductor: inventory, engine and the housekeeping of leases."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from oslo_log import log
+
+from livemig import conf as configuration
+from livemig import exceptions
+from livemig.conductor.engine import Engine
+from livemig.conductor.inventory import Inventory, Watcher
+from livemig.conf import HostSettings
+from livemig.db.store import Store
+from livemig.hypervisor.connection import Hypervisor
+from livemig.hypervisor.events import EventLoop
+from livemig.runtime import Runtime, Task
+
+LOG = log.getLogger(__name__)
+
+
+class Conductor:
+    """Everything but the RPC server, which calls `engine.accept`. `libvirt` is the module that drives the hypervisors."""
+
+    def __init__(self, conf: Any, store: Store, libvirt: Any, runtime: Runtime) -> None:
+        self._conf = conf
+        self._store = store
+        self._runtime = runtime
+        self._libvirt = libvirt
+        self._owner = f"{conf.host}:{uuid.uuid4()}"
+        self._stopping = runtime.event()
+        self._housekeeping: Task | None = None
+        self._loop = EventLoop(libvirt, runtime)
+        self.inventory = Inventory(store, self._watcher)
+        self.engine = Engine(conf, store, self.inventory, runtime, self._owner)
+
+    def start(self) -> None:
+        """Watch the hosts, and take up what a former life left. Raises ConfigurationError."""
+        settings = configuration.hosts(self._conf)
+        self._loop.start()
+        self._store.migrations.release_former(self._owner)
+        self.inventory.follow(settings)
+        self._housekeeping = self._runtime.start("leases", self._keep_leases)
+        LOG.info("Conductor %s looks after %s", self._owner, ", ".join(settings) or "no hosts: enabled_hosts is empty")
+
+    def reload(self) -> None:
+        """Follow a changed configuration; called after its files were read again."""
+        self.inventory.follow(configuration.hosts(self._conf))
+
+    def stop(self) -> None:
+        """Let go of everything: jobs go on in libvirt, and their leases are free for others."""
+        self.engine.stop()
+        self._stopping.set()
+        if self._housekeeping is not None:
+            self._housekeeping.join(2)
+        self.inventory.stop()
+        self._loop.stop()
+        try:
+            self._store.migrations.release(self._owner)
+        except exceptions.DatabaseUnavailable:
+            LOG.warning("The database is away: leases of %s will expire by themselves", self._owner)
+
+    def _keep_leases(self) -> None:
+        pause = self._conf.conductor.lease_time / 3
+        while True:
+            try:
+                self._store.migrations.renew(self._owner, self._conf.conductor.lease_time)
+                self.engine.adopt()
+            except exceptions.DatabaseUnavailable:
+                LOG.warning("The database is away; leases are renewed when it is back")
+            except Exception:
+                LOG.exception("Housekeeping failed; it is tried again")
+            if self._stopping.wait(pause):
+                return
+
+    def _watcher(self, settings: HostSettings) -> Watcher:
+        group = self._conf.libvirt
+        hypervisor = Hypervisor(self._libvirt, settings.name, settings.connection_uri, (group.keepalive_interval, group.keepalive_count))
+        return Watcher(settings, hypervisor, self._store, self._runtime, self._conf.conductor.reconnect_max)

@@ -1,0 +1,100 @@
+"""The connection to the database, its transactions, and what its failures mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from oslo_db import api as db_api
+from oslo_db import exception as db_exception
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from livemig import exceptions
+
+T = TypeVar("T")
+
+
+@enginefacade.transaction_context_provider
+class _Thread:
+    """What oslo.db hangs a transaction on."""
+
+
+class Database:
+    """Transactions on one database. `options` are oslo.db's ([database])."""
+
+    def __init__(self, connection: str, **options: Any) -> None:
+        self._facade = enginefacade.transaction_context()
+        self._facade.configure(connection=connection, sqlite_fk=True, **options)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that writes. Its first statement must write: on SQLite, that takes the lock while waiting is still possible."""
+        with _translated(), self._facade.writer.using(_Thread()) as session:
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that only reads."""
+        with _translated(), self._facade.reader.using(_Thread()) as session:
+            yield session
+
+    @property
+    def engine(self) -> Engine:
+        engine: Engine = self._facade.writer.get_engine()
+        return engine
+
+    def upgrade(self) -> None:
+        """Bring the tables to the newest revision (alembic). Safe to repeat. SQLite is set to WAL, so that readers never wait for a writer."""
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                connection.execute(text("ROLLBACK"))
+                connection.execute(text("PRAGMA journal_mode = WAL"))
+                connection.execute(text("BEGIN"))
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+        with _translated(), self.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        self._facade.dispose_pool()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (db_exception.DBDuplicateEntry, db_exception.DBDeadlock):
+        raise
+    except (db_exception.DBConnectionError, db_exception.DBNonExistentDatabase) as error:
+        raise exceptions.DatabaseUnavailable from error
+    except db_exception.DBError as error:
+        if _is_lost(error):
+            raise exceptions.DatabaseUnavailable from error
+        raise
+
+
+def _is_lost(error: db_exception.DBError) -> bool:
+    """Failures that oslo.db does not tell apart: SQLite that stayed locked, or a pool that gave no connection in time."""
+    cause = error.inner_exception
+    return isinstance(cause, SQLAlchemyError) and ("database is locked" in str(cause) or "QueuePool limit" in str(cause))
+
+
+def retried(function: Callable[..., T]) -> Callable[..., T]:
+    """Repeat a whole transaction that lost against another one: a deadlock, or both inserted the same row."""
+    wrapped: Callable[..., T] = db_api.wrap_db_retry(
+        max_retries=5,
+        retry_interval=0.02,
+        inc_retry_interval=True,
+        max_retry_interval=0.5,
+        retry_on_deadlock=True,
+        exception_checker=lambda error: isinstance(error, db_exception.DBDuplicateEntry),
+    )(function)
+    return wrapped

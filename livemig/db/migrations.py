@@ -1,0 +1,265 @@
+"""The rows of `migrations` and their event log. `advance()` and `finish()` are the only writers of a status."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from livemig import exceptions, facts
+from livemig.db import models
+from livemig.db.engine import Database, retried
+from livemig.db.rows import from_policy, to_event, to_migration
+from livemig.db.servers import follow, write_sightings
+from livemig.facts import Job, MigrationRequest, Outcome, Policy, Presence
+from livemig.runtime import Runtime
+from livemig.states import ADMITTED, Status, sources
+
+API = "api"  # who holds the lease of a migration that no conductor has taken yet
+MIGRATING = "migrating"  # Nova's task_state
+MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (nova/compute/api.py, live_migrate)
+
+
+class Migrations:
+    """Migrations, from the request to the end."""
+
+    def __init__(self, database: Database, runtime: Runtime) -> None:
+        self._database = database
+        self._runtime = runtime
+
+    @retried
+    def begin(self, server_uuid: str, request: MigrationRequest, policy: Policy, asked_by: Any, seconds: float) -> facts.Migration:
+        """Accept a migration: the row, and the server MIGRATING, in one transaction.
+
+        `asked_by` is a `RequestContext`. For `seconds` the lease is the API's, until a conductor takes it.
+        Raises ServerNotFound, or ServerInvalidState for a server that may not migrate now.
+        """
+        now = self._runtime.now()
+        server = models.Server
+        free = (server.uuid == server_uuid, server.task_state.is_(None), server.vm_state.in_(MIGRATABLE))
+        with self._database.write() as session:
+            if not session.execute(update(server).where(*free).values(task_state=MIGRATING, progress=0, updated_at=now)).rowcount:  # type: ignore[attr-defined]
+                raise _why_not(session.get(server, server_uuid), server_uuid)
+            row = models.Migration(
+                uuid=str(uuid.uuid4()),
+                server_uuid=server_uuid,
+                active_server_uuid=server_uuid,
+                status=Status.ACCEPTED.value,
+                source=session.scalars(select(server.host).where(server.uuid == server_uuid)).one(),
+                requested_host=request.host,
+                block_migration=request.block_migration,
+                disk_over_commit=request.disk_over_commit,
+                abort_requested=False,
+                policy=from_policy(policy),
+                request_id=asked_by.request_id,
+                user_id=asked_by.user_id or "",
+                project_id=asked_by.project_id or "",
+                lease_owner=API,
+                lease_expires_at=self._later(seconds),
+                created_at=now,
+                updated_at=now,
+            )
+            session.add(row)
+            session.flush()
+            self._log(session, row.id, "status", f"accepted: from {row.source} to {request.host or 'any host'}")
+            return to_migration(row)
+
+    def get(self, migration_id: int) -> facts.Migration:
+        with self._database.read() as session:
+            return to_migration(session.scalars(select(models.Migration).where(models.Migration.id == migration_id)).one())
+
+    def open(self) -> Sequence[facts.Migration]:
+        """All migrations in progress, oldest first."""
+        with self._database.read() as session:
+            rows = session.scalars(select(models.Migration).where(models.Migration.active_server_uuid.is_not(None)).order_by(models.Migration.id))
+            return [to_migration(row) for row in rows]
+
+    def of_server(self, server_uuid: str) -> Sequence[facts.Migration]:
+        """All migrations of one server, newest first."""
+        with self._database.read() as session:
+            rows = session.scalars(select(models.Migration).where(models.Migration.server_uuid == server_uuid).order_by(models.Migration.id.desc()))
+            return [to_migration(row) for row in rows]
+
+    def events(self, migration_id: int) -> Sequence[facts.MigrationEvent]:
+        """The event log of a migration, in order."""
+        event = models.MigrationEvent
+        with self._database.read() as session:
+            return [to_event(row) for row in session.scalars(select(event).where(event.migration_id == migration_id).order_by(event.id))]
+
+    @retried
+    def record(self, migration_id: int, *lines: tuple[str, str]) -> None:
+        """Lines (kind, text) in the event log."""
+        with self._database.write() as session:
+            for kind, text in lines:
+                self._log(session, migration_id, kind, text)
+
+    @retried
+    def advance(self, migration_id: int, to: Status, owner: str | None, text: str = "", **values: Any) -> bool:
+        """Enter a state in progress. False when the migration is not in a state before it, or `owner` (if given) has lost its lease."""
+        with self._database.write() as session:
+            return self._advance(session, migration_id, to, owner, text, None, **values)
+
+    def _advance(
+        self,
+        session: Session,
+        migration_id: int,
+        to: Status,
+        owner: str | None,
+        text: str = "",
+        before: Collection[Status] | None = None,
+        **values: Any,
+    ) -> bool:
+        migration = models.Migration
+        rule = [migration.id == migration_id, migration.status.in_([status.value for status in sources(to).intersection(before or sources(to))])]
+        if owner is not None:
+            rule.append(migration.lease_owner == owner)
+        changed = session.execute(update(migration).where(*rule).values(status=to.value, updated_at=self._runtime.now(), **values))
+        if not changed.rowcount:  # type: ignore[attr-defined]
+            return False
+        self._log(session, migration_id, "status", f"{to.value}: {text}" if text else to.value)
+        return True
+
+    @retried
+    def finish(
+        self,
+        migration: facts.Migration,
+        outcome: Outcome,
+        owner: str | None,
+        presences: Mapping[str, Presence] | None = None,
+        before: Collection[Status] | None = None,
+    ) -> bool:
+        """End a migration and free its server, in one transaction.
+
+        `presences` (host → presence) are the sightings on which the outcome rests; the server follows them. `before` narrows the states in which this
+        may happen. False as for `advance`.
+        """
+        now = self._runtime.now()
+        job = outcome.job
+        figures = {} if job is None else _figures(job) | ({"downtime_ms": job.downtime_ms} if job.completed else {})
+        closed = {"active_server_uuid": None, "lease_owner": None, "lease_expires_at": None, "finished_at": now, "reason": outcome.reason or None}
+        uuid = migration.server_uuid
+        server = update(models.Server).where(models.Server.uuid == uuid)
+        with self._database.write() as session:
+            if not self._advance(session, migration.id, outcome.status, owner, outcome.reason, before, **closed, **figures):
+                return False
+            for host, presence in (presences or {}).items():
+                write_sightings(session, host, {uuid: presence})
+            session.execute(server.values(task_state=None, progress=0, host=outcome.host, updated_at=now))
+            if outcome.lost:
+                session.execute(server.values(vm_state="error"))
+            else:
+                follow(session, now, [uuid])
+            return True
+
+    @retried
+    def progress(self, migration: facts.Migration, job: Job) -> None:
+        """Take down how far a running job is."""
+        now = self._runtime.now()
+        with self._database.write() as session:
+            session.execute(update(models.Migration).where(models.Migration.id == migration.id).values(updated_at=now, **_figures(job)))
+            session.execute(
+                update(models.Server)
+                .where(models.Server.uuid == migration.server_uuid, models.Server.task_state == MIGRATING)
+                .values(progress=job.progress, updated_at=now)
+            )
+
+    @retried
+    def claim(self, migration_id: int, owner: str, seconds: float, held_by: str | None = None) -> bool:
+        """Take the lease of an open migration that nobody holds, whose holder fell silent, or is `held_by`. True when `owner` has it now."""
+        migration = models.Migration
+        takeable = self._free() if held_by is None else or_(self._free(), migration.lease_owner == held_by)
+        with self._database.write() as session:
+            taken = session.execute(
+                update(migration)
+                .where(migration.id == migration_id, migration.active_server_uuid.is_not(None), takeable)
+                .values(lease_owner=owner, lease_expires_at=self._later(seconds))
+            )
+            return bool(taken.rowcount)  # type: ignore[attr-defined]
+
+    @retried
+    def renew(self, owner: str, seconds: float) -> None:
+        """Keep all leases of `owner` for that much longer."""
+        with self._database.write() as session:
+            session.execute(update(models.Migration).where(models.Migration.lease_owner == owner).values(lease_expires_at=self._later(seconds)))
+
+    @retried
+    def give_back(self, migration_id: int, owner: str) -> None:
+        """Free one lease of `owner`."""
+        migration = models.Migration
+        with self._database.write() as session:
+            session.execute(
+                update(migration).where(migration.id == migration_id, migration.lease_owner == owner).values(lease_owner=None, lease_expires_at=None)
+            )
+
+    @retried
+    def release(self, owner: str) -> None:
+        """Free all leases of `owner`, which is about to stop."""
+        migration = models.Migration
+        with self._database.write() as session:
+            session.execute(update(migration).where(migration.lease_owner == owner).values(lease_owner=None, lease_expires_at=None))
+
+    @retried
+    def release_former(self, owner: str) -> None:
+        """Free the leases of former lives of `owner`: the same name before the colon, another life after it."""
+        migration = models.Migration
+        name = owner.partition(":")[0]
+        former = (migration.lease_owner.startswith(f"{name}:", autoescape=True), migration.lease_owner != owner)
+        with self._database.write() as session:
+            session.execute(update(migration).where(*former).values(lease_owner=None, lease_expires_at=None))
+
+    def orphans(self) -> Sequence[facts.Migration]:
+        """Open migrations whose lease is free, oldest first."""
+        migration = models.Migration
+        query = select(migration).where(migration.active_server_uuid.is_not(None), self._free()).order_by(migration.id)
+        with self._database.read() as session:
+            return [to_migration(row) for row in session.scalars(query)]
+
+    @retried
+    def admit(self, owner: str, choose: Callable[[Sequence[facts.Migration], Sequence[facts.Migration]], Sequence[facts.Migration]]) -> list[facts.Migration]:
+        """Let queued migrations of `owner` in, under one lock for all conductors.
+
+        `choose(queued, admitted)` names those that may start; they become preparing and are returned.
+        """
+        migration = models.Migration
+        with self._database.write() as session:
+            session.execute(update(models.Mutex).where(models.Mutex.name == "admission").values(taken_at=self._runtime.now()))
+            in_place = [status.value for status in ADMITTED | {Status.QUEUED}]
+            rows = [to_migration(row) for row in session.scalars(select(migration).where(migration.status.in_(in_place)).order_by(migration.id))]
+            queued = [row for row in rows if row.status is Status.QUEUED]
+            chosen = choose(queued, [row for row in rows if row.status in ADMITTED])
+            return [row for row in chosen if self._advance(session, row.id, Status.PREPARING, owner)]
+
+    @retried
+    def ask_abort(self, migration_id: int, text: str) -> None:
+        """Note that somebody wants a running migration stopped, so that its end reads as cancelled."""
+        with self._database.write() as session:
+            session.execute(update(models.Migration).where(models.Migration.id == migration_id).values(abort_requested=True))
+            self._log(session, migration_id, "abort", text)
+
+    def _free(self) -> ColumnElement[bool]:
+        """Nobody holds it, or its holder fell silent."""
+        return or_(models.Migration.lease_owner.is_(None), models.Migration.lease_expires_at < self._runtime.now())
+
+    def _later(self, seconds: float) -> datetime:
+        return self._runtime.now() + timedelta(seconds=seconds)
+
+    def _log(self, session: Session, migration_id: int, kind: str, text: str) -> None:
+        session.execute(insert(models.MigrationEvent).values(migration_id=migration_id, at=self._runtime.now(), kind=kind, text=text))
+
+
+def _why_not(server: models.Server | None, uuid: str) -> exceptions.LivemigError:
+    if server is None:
+        return exceptions.ServerNotFound(server=uuid)
+    attribute = "task_state" if server.vm_state in MIGRATABLE else "vm_state"
+    return exceptions.ServerInvalidState(server=uuid, action="os-migrateLive", attribute=attribute, state=getattr(server, attribute))
+
+
+def _figures(job: Job) -> dict[str, Any]:
+    names = ("memory_total", "memory_processed", "memory_remaining", "disk_total", "disk_processed", "disk_remaining")
+    return {f"{name}_bytes": getattr(job, f"{name}_bytes") for name in names}
+
+

@@ -1,0 +1,133 @@
+"""The tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, String, Text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+Name = String(255)
+Uuid = String(36)
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """The declarative base; its metadata is what alembic compares with."""
+
+    type_annotation_map = {datetime: Moment, dict[str, Any]: JSON}
+
+
+class Host(Base):
+    """A configured hypervisor as its watcher last found it."""
+
+    __tablename__ = "hosts"
+
+    name: Mapped[str] = mapped_column(Name, primary_key=True)
+    uuid: Mapped[str] = mapped_column(Uuid, unique=True)
+    enabled: Mapped[bool] = mapped_column(default=True)
+    up: Mapped[bool] = mapped_column(default=False)
+    hypervisor_type: Mapped[str] = mapped_column(Name, default="")
+    hypervisor_version: Mapped[int] = mapped_column(default=0)
+    libvirt_version: Mapped[int] = mapped_column(default=0)
+    vcpus: Mapped[int] = mapped_column(default=0)
+    memory_mib: Mapped[int] = mapped_column(default=0)
+    memory_free_mib: Mapped[int] = mapped_column(default=0)
+    updated_at: Mapped[datetime | None]
+
+
+class Server(Base):
+    """What the API shows of a guest. `host` follows the sightings, or the engine while it migrates."""
+
+    __tablename__ = "servers"
+    __table_args__ = (Index("servers_order", "created_at", "uuid"), Index("servers_host", "host"))
+
+    uuid: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Name)
+    host: Mapped[str] = mapped_column(Name)
+    vm_state: Mapped[str] = mapped_column(String(32))
+    power_state: Mapped[int]
+    task_state: Mapped[str | None] = mapped_column(String(32))
+    progress: Mapped[int] = mapped_column(default=0)
+    memory_mib: Mapped[int] = mapped_column(default=0)
+    vcpus: Mapped[int] = mapped_column(default=0)
+    project_id: Mapped[str] = mapped_column(Name, default="")
+    user_id: Mapped[str] = mapped_column(Name, default="")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime | None]
+
+
+class Sighting(Base):
+    """How one host has one server. Several hosts may have one: a definition left behind, an incoming copy."""
+
+    __tablename__ = "sightings"
+    __table_args__ = (Index("sightings_host", "host"),)
+
+    server_uuid: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    host: Mapped[str] = mapped_column(Name, primary_key=True)
+    presence: Mapped[str] = mapped_column(String(32))
+
+
+class Migration(Base):
+    """A migration: the request, its state and its figures.
+
+    `active_server_uuid` is the server's while the migration is open and NULL afterwards; being unique it lets a server have one open migration.
+    """
+
+    __tablename__ = "migrations"
+    __table_args__ = (Index("migrations_server", "server_uuid"), Index("migrations_status", "status"))
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    uuid: Mapped[str] = mapped_column(Uuid, unique=True)
+    server_uuid: Mapped[str] = mapped_column(Uuid)
+    active_server_uuid: Mapped[str | None] = mapped_column(Uuid, unique=True)
+    status: Mapped[str] = mapped_column(String(32))
+    source: Mapped[str] = mapped_column(Name)
+    destination: Mapped[str | None] = mapped_column(Name)
+    requested_host: Mapped[str | None] = mapped_column(Name)
+    block_migration: Mapped[bool]
+    disk_over_commit: Mapped[bool | None]
+    abort_requested: Mapped[bool] = mapped_column(default=False)
+    policy: Mapped[dict[str, Any]]
+    request_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(Name)
+    project_id: Mapped[str] = mapped_column(Name)
+    lease_owner: Mapped[str | None] = mapped_column(Name)
+    lease_expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+    downtime_ms: Mapped[int | None] = mapped_column(BigInteger)
+    memory_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    memory_processed_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    memory_remaining_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    disk_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    disk_processed_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    disk_remaining_bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class MigrationEvent(Base):
+    """The event log: every transition, check, knob and event of a migration, in order."""
+
+    __tablename__ = "migration_events"
+    __table_args__ = (Index("migration_events_migration", "migration_id", "id"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    migration_id: Mapped[int] = mapped_column(RowId, ForeignKey("migrations.id", ondelete="CASCADE"))
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(64))
+    text: Mapped[str] = mapped_column(Text)
+
+
+class Mutex(Base):
+    """One row per thing that only one conductor may decide at a time: writing the row first locks it on every database."""
+
+    __tablename__ = "mutexes"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    taken_at: Mapped[datetime | None]

@@ -1,0 +1,28 @@
+"""The store: everything that livemig remembers, by noun. The modules of this room hold the only SQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from livemig.db.engine import Database
+from livemig.db.hosts import Hosts
+from livemig.db.migrations import Migrations
+from livemig.db.servers import Servers
+from livemig.runtime import Runtime
+
+
+class Store:
+    """`servers`, `hosts` and `migrations` on one database. Any call may raise DatabaseUnavailable."""
+
+    def __init__(self, database: Database, runtime: Runtime) -> None:
+        self.database = database
+        self.hosts = Hosts(database, runtime)
+        self.servers = Servers(database, runtime)
+        self.migrations = Migrations(database, runtime)
+
+
+def from_conf(conf: Any, runtime: Runtime) -> Store:
+    """The store of [database]."""
+    group = conf.database
+    options = {name: group[name] for name in ("max_pool_size", "max_overflow", "pool_timeout", "connection_recycle_time", "max_retries", "retry_interval")}
+    return Store(Database(group.connection, **options), runtime)

@@ -1,0 +1,156 @@
+"""Domain errors. None of them knows HTTP: `livemig.api.errors` maps classes to statuses.
+
+    LivemigError
+    ├── NotFound
+    │   └── ServerNotFound
+    ├── Conflict
+    │   └── ServerInvalidState
+    ├── Refused                          a migration that may not start; nothing was touched
+    │   ├── HostNotFound
+    │   ├── ComputeServiceUnavailable
+    │   ├── InvalidHypervisorType
+    │   ├── UnableToMigrateToSelf
+    │   ├── DestinationHypervisorTooOld
+    │   ├── NoValidHost
+    │   ├── InvalidLocalStorage
+    │   ├── InvalidSharedStorage
+    │   └── MigrationPreCheckError
+    ├── LiveMigrationFailed              anything unexpected; the cause is in the log
+    ├── Unavailable                      a part of the service is away; nothing was touched
+    │   ├── ConductorUnavailable
+    │   └── DatabaseUnavailable
+    └── HypervisorError                  what a libvirt daemon answered
+        ├── HypervisorUnavailable
+        ├── DomainNotFound
+        ├── OperationAborted
+        ├── NoJob
+        └── UnsupportedByHypervisor
+
+The words of the first five groups are Nova's (nova/exception.py), since clients show them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class LivemigError(Exception):
+    """A message template over the error's own facts, given by keyword.
+
+    Only keywords are taken, so that oslo.messaging can build the error again on the other side from `kwargs`.
+    """
+
+    template = "livemig failed"
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__()
+        self.kwargs = facts
+
+    def __str__(self) -> str:
+        return self.template.format(**self.kwargs)
+
+
+class NotFound(LivemigError):
+    """Something named in a request does not exist."""
+
+
+class ServerNotFound(NotFound):
+    template = "Instance {server} could not be found."
+
+
+class Conflict(LivemigError):
+    """The request is right, but not now."""
+
+
+class ServerInvalidState(Conflict):
+    """`attribute` is vm_state, task_state or power_state."""
+
+    template = "Cannot '{action}' instance {server} while it is in {attribute} {state}"
+
+
+class Refused(LivemigError):
+    """A migration that may not start. `check` (see `livemig.conductor.checks`) names what refused it, in the event log."""
+
+
+class HostNotFound(Refused):
+    template = "Compute host {host} could not be found."
+
+
+class ComputeServiceUnavailable(Refused):
+    template = "Compute service of {host} is unavailable at this time."
+
+
+class InvalidHypervisorType(Refused):
+    """Nova's text leaves the type out; ours names both."""
+
+    template = "The supplied hypervisor type of is invalid. ({source} on the source, {destination} on the destination)"
+
+
+class UnableToMigrateToSelf(Refused):
+    template = "Unable to migrate instance ({server}) to current host ({host})."
+
+
+class DestinationHypervisorTooOld(Refused):
+    template = "The instance requires a newer hypervisor version than has been provided. ({source} on the source, {destination} on the destination)"
+
+
+class NoValidHost(Refused):
+    template = "No valid host was found. {reason}"
+
+
+class InvalidLocalStorage(Refused):
+    template = "{path} is not on local storage: {reason}"
+
+
+class InvalidSharedStorage(Refused):
+    template = "{path} is not on shared storage: {reason}"
+
+
+class MigrationPreCheckError(Refused):
+    template = "Migration pre-check error: {reason}"
+
+
+class LiveMigrationFailed(LivemigError):
+    """Anything unexpected. `where` is "host NAME", or "another host" where none was named."""
+
+    template = "Live migration of instance {server} to {where} failed"
+
+
+class Unavailable(LivemigError):
+    """A part of the service is away. Nothing was begun: the request may be sent again."""
+
+    template = "The service is unavailable at this time. Nothing was changed; try again later."
+
+
+class ConductorUnavailable(Unavailable):
+    template = "No conductor answered. Nothing was changed; try again later."
+
+
+class DatabaseUnavailable(Unavailable):
+    template = "The database is unavailable at this time. Nothing was changed; try again later."
+
+
+class HypervisorError(LivemigError):
+    """An error of a libvirt daemon: `code` is its virErrorNumber, `message` its text."""
+
+    template = "{host}: {message} (libvirt error {code})"
+
+
+class HypervisorUnavailable(HypervisorError):
+    """The daemon cannot be reached, or the connection broke."""
+
+
+class DomainNotFound(HypervisorError):
+    """VIR_ERR_NO_DOMAIN: the daemon knows no such domain."""
+
+
+class OperationAborted(HypervisorError):
+    """VIR_ERR_OPERATION_ABORTED: the job was aborted."""
+
+
+class NoJob(HypervisorError):
+    """VIR_ERR_OPERATION_INVALID: not possible in the domain's state; mostly, its job is over."""
+
+
+class UnsupportedByHypervisor(HypervisorError):
+    """The daemon does not know what was asked: VIR_ERR_NO_SUPPORT, VIR_ERR_CONFIG_UNSUPPORTED, VIR_ERR_OPERATION_UNSUPPORTED."""

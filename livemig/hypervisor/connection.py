@@ -1,0 +1,256 @@
+"""One libvirt daemon: the few verbs that livemig needs, in and out in livemig's words.
+
+Every verb may raise a HypervisorError, and HypervisorUnavailable whenever there is no connection: nothing but `connect()` waits for a host that is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from livemig import exceptions
+from livemig.facts import Disconnected, Guest, HostEvent, HostFacts, Iteration, Job, JobCompleted, Plan, Presence, ServerChanged, ServerFacts
+from livemig.hypervisor import domain_xml
+from livemig.hypervisor.errors import Translator
+from livemig.hypervisor.presence import Words
+
+Listener = Callable[[HostEvent], None]
+
+
+class Hypervisor:
+    """The daemon at `uri`, which the configuration calls `name`. `keepalive` is (seconds between probes, probes that may go unanswered)."""
+
+    def __init__(self, libvirt: Any, name: str, uri: str, keepalive: tuple[int, int]) -> None:
+        self.name = name
+        self.uri = uri
+        self._libvirt = libvirt
+        self._keepalive = keepalive
+        self._translated = Translator(libvirt)
+        self._words = Words(libvirt)
+        self._connection: Any = None
+        self._callbacks: list[int] = []
+        self._listeners: tuple[Listener, ...] = ()
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    def connect(self) -> None:
+        """Open the connection and ask for its events. May take long; only the host's watcher calls it."""
+        connection = self._open()
+        with self._translated(self.name):
+            events = (
+                (self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle),
+                (self._libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
+                (self._libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job_completed),
+            )
+            connection.registerCloseCallback(self._on_close, None)
+            self._callbacks = [connection.domainEventRegisterAny(None, event, callback, None) for event, callback in events]
+        self._connection = connection
+
+    def close(self) -> None:
+        """Close the connection, if there is one. What cannot be undone on a broken connection is dropped with it."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        for callback in self._callbacks:
+            with suppress(self._libvirt.libvirtError):
+                connection.domainEventDeregisterAny(callback)
+        for step in (connection.unregisterCloseCallback, connection.close):
+            with suppress(self._libvirt.libvirtError):
+                step()
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Pass events on to `listener`, in libvirt's event thread; the returned function ends that."""
+        self._listeners = (*self._listeners, listener)
+
+        def stop() -> None:
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return stop
+
+    def facts(self) -> HostFacts:
+        with self.use() as connection:
+            _model, memory_mib, cpus, *_rest = connection.getInfo()
+            memory = connection.getMemoryStats(self._libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
+            return HostFacts(
+                hostname=connection.getHostname(),
+                hypervisor_type=connection.getType(),
+                hypervisor_version=connection.getVersion(),
+                libvirt_version=connection.getLibVersion(),
+                vcpus=cpus,
+                memory_mib=memory_mib,
+                memory_free_mib=sum(memory.get(kind, 0) for kind in ("free", "buffers", "cached")) // 1024,
+            )
+
+    def servers(self) -> list[ServerFacts]:
+        """All servers of the host. One that vanishes meanwhile is left out."""
+        with self.use() as connection:
+            domains = connection.listAllDomains(0)
+        said = [self._server(domain) for domain in domains]
+        return [server for server in said if server.presence is not Presence.ABSENT]
+
+    def server(self, uuid: str) -> ServerFacts:
+        """How the host has one server; ABSENT when it has not."""
+        domain = self._lookup(uuid)
+        return ServerFacts(uuid, "", Presence.ABSENT) if domain is None else self._server(domain)
+
+    def presence(self, uuid: str) -> Presence:
+        """How the host has one server, UNKNOWN when it cannot be asked. It asks for the state only: more would block on an incoming guest."""
+        try:
+            domain = self._lookup(uuid)
+            with self._translated(self.name, self._is_alive):
+                return Presence.ABSENT if domain is None else self._words.presence(*domain.state())
+        except exceptions.DomainNotFound:
+            return Presence.ABSENT
+        except exceptions.HypervisorError:
+            return Presence.UNKNOWN
+
+    def guest(self, uuid: str) -> Guest:
+        """Raises DomainNotFound."""
+        with self.use() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            return domain_xml.guest(domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_MIGRATABLE), bool(domain.isPersistent()))
+
+    def runs_cpu(self, guest: Guest) -> bool:
+        """Whether this host offers all that the guest's CPU has (virConnectCompareHypervisorCPU). A guest without a `<cpu>` asks for nothing."""
+        if not guest.cpu_xml:
+            return True
+        try:
+            with self.use() as connection:
+                verdict = connection.compareHypervisorCPU(None, guest.arch, guest.machine or None, guest.domain_type, guest.cpu_xml, 0)
+        except exceptions.UnsupportedByHypervisor:
+            return True  # an old libvirt or an architecture without comparison: libvirt itself refuses at the start
+        return bool(verdict > self._libvirt.VIR_CPU_COMPARE_INCOMPATIBLE)
+
+    def migrate(self, uuid: str, plan: Plan) -> None:
+        """Move a server as planned; returns when libvirt's call does (virDomainMigrateToURI3, peer to peer).
+
+        It has a connection of its own: the call occupies one of the few requests that a daemon works on for one client (max_client_requests, 5) for
+        as long as the migration takes. What it returns or raises is one witness of the outcome, not the verdict.
+        """
+        connection = self._open()
+        try:
+            with self._translated(self.name, lambda: bool(connection.isAlive())):
+                domain = connection.lookupByUUIDString(uuid)
+                domain.migrateToURI3(plan.destination_uri, self._parameters(plan), self._flags(plan))
+        finally:
+            with suppress(self._libvirt.libvirtError):
+                connection.close()
+
+    def job(self, uuid: str) -> Job | None:
+        """The server's running migration as this host sees it, None when there is none."""
+        return self._job(uuid, 0)
+
+    def completed_job(self, uuid: str) -> Job | None:
+        """The last completed migration that this host remembers of the server, None when there is none."""
+        return self._job(uuid, self._libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | self._libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED)
+
+    def abort(self, uuid: str) -> None:
+        """Stop the running job. Raises NoJob when it is over."""
+        with self.use() as connection:
+            connection.lookupByUUIDString(uuid).abortJob()
+
+    def set_max_downtime(self, uuid: str, milliseconds: int) -> None:
+        """The longest permitted pause at switch-over."""
+        with self.use() as connection:
+            connection.lookupByUUIDString(uuid).migrateSetMaxDowntime(milliseconds, 0)
+
+    def pause(self, uuid: str) -> None:
+        """Stop the guest's CPUs, so that its memory no longer changes."""
+        with self.use() as connection:
+            connection.lookupByUUIDString(uuid).suspend()
+
+    def resume(self, uuid: str) -> None:
+        with self.use() as connection:
+            connection.lookupByUUIDString(uuid).resume()
+
+    @contextmanager
+    def use(self) -> Iterator[Any]:
+        """libvirt's connection, its errors turned into ours. Raises HypervisorUnavailable when there is none."""
+        connection = self._connection
+        if connection is None:
+            raise exceptions.HypervisorUnavailable(host=self.name, code=self._libvirt.VIR_ERR_NO_CONNECT, message="not connected")
+        with self._translated(self.name, self._is_alive):
+            yield connection
+
+    @property
+    def libvirt(self) -> Any:
+        """The libvirt module in use."""
+        return self._libvirt
+
+    def _open(self) -> Any:
+        with self._translated(self.name, lambda: False):
+            connection = self._libvirt.open(self.uri)
+            connection.setKeepAlive(*self._keepalive)
+            return connection
+
+    def _is_alive(self) -> bool:
+        connection = self._connection
+        try:
+            return connection is not None and bool(connection.isAlive())
+        except self._libvirt.libvirtError:
+            return False
+
+    def _lookup(self, uuid: str) -> Any:
+        try:
+            with self.use() as connection:
+                return connection.lookupByUUIDString(uuid)
+        except exceptions.DomainNotFound:
+            return None
+
+    def _server(self, domain: Any) -> ServerFacts:
+        uuid = domain.UUIDString()
+        try:
+            with self._translated(self.name, self._is_alive):
+                state, max_memory_kib, _memory, vcpus, _time = domain.info()
+                state, reason = domain.state()
+                return ServerFacts(uuid, domain.name(), self._words.presence(state, reason), max_memory_kib // 1024, vcpus)
+        except exceptions.DomainNotFound:
+            return ServerFacts(uuid, "", Presence.ABSENT)
+
+    def _job(self, uuid: str, flags: int) -> Job | None:
+        try:
+            with self.use() as connection:
+                return self._words.job(connection.lookupByUUIDString(uuid).jobStats(flags))
+        except (exceptions.DomainNotFound, exceptions.NoJob):
+            return None
+
+    def _flags(self, plan: Plan) -> int:
+        libvirt = self._libvirt
+        flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER
+        if plan.persistent:
+            flags |= libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+        if plan.auto_converge:
+            flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
+        return int(flags)
+
+    def _parameters(self, plan: Plan) -> dict[str, Any]:
+        given = {
+            self._libvirt.VIR_MIGRATE_PARAM_URI: plan.migrate_uri,
+            self._libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: plan.bandwidth_mib_s,
+        }
+        return {name: value for name, value in given.items() if value}
+
+    def _tell(self, event: HostEvent) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def _on_lifecycle(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
+        self._tell(ServerChanged(domain.UUIDString(), self._words.lifecycle(event, detail)))
+
+    def _on_iteration(self, _connection: Any, domain: Any, iteration: int, _opaque: Any) -> None:
+        self._tell(Iteration(domain.UUIDString(), iteration))
+
+    def _on_job_completed(self, _connection: Any, domain: Any, stats: dict[str, Any], _opaque: Any) -> None:
+        # The event is sent for a job that is over, but its type says what it was while it ran.
+        job = self._words.job({**stats, "type": self._libvirt.VIR_DOMAIN_JOB_COMPLETED})
+        if job is not None:
+            self._tell(JobCompleted(domain.UUIDString(), job))
+
+    def _on_close(self, _connection: Any, reason: int, _opaque: Any) -> None:
+        self._tell(Disconnected(_CLOSE_REASONS.get(reason, f"reason {reason}")))
+
+
+_CLOSE_REASONS = {0: "input/output error", 1: "end of file", 2: "keepalive time-out", 3: "closed by livemig"}

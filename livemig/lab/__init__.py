@@ -1,0 +1,1 @@
+"""livemig-lab: real libvirt hosts with real guests on one Linux machine."""

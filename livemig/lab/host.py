@@ -1,0 +1,227 @@
+"""One host of the lab: a libvirtd with its QEMUs, in network, mount and UTS namespaces of its own.
+
+The network namespace has a name. The other two are held by a process that only sleeps (the holder), so that they and the QEMUs in them outlive the
+daemon. Private directories lie over the paths where libvirt keeps things: the same path is another file on every host.
+"""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from string import Template
+
+from livemig.lab import kernel, processes
+from livemig.lab.network import Cable
+from livemig.lab.processes import Process
+from livemig.lab.shell import LabError, run, spawn
+from livemig.runtime import Runtime
+
+PRIVATE = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib/libvirt", "log": "/var/log/libvirt"}
+# What libvirtd found out about QEMU, at a price of seconds; it checks itself whether that still holds. Kept with the kernel, for all labs.
+CACHE = "/var/cache/libvirt"
+IMAGES = "/var/lib/libvirt/images"
+QEMU = "qemu-system-x86_64"
+CONSOLES = "/var/lib/libvirt/consoles"
+NAMESPACE = uuid.UUID("5b1f3a39-5f0e-4dc0-9e7c-2f0a3c1f7d54")
+PORT = 16509
+START_TIMEOUT_S = 60.0
+
+LIBVIRTD_CONF = Template("""\
+listen_tls = 0
+listen_tcp = 1
+listen_addr = "$address"
+auth_tcp = "none"
+auth_unix_rw = "none"
+unix_sock_group = "root"
+host_uuid = "$uuid"
+keepalive_interval = 2
+keepalive_count = 3
+log_outputs = "3:file:$log"
+""")
+# No cgroups, security labels or ownership changes: nothing outside the host's directories is touched. shared_filesystems is for libvirt 10.8 and later,
+# which then takes the shared directory for what it is; older ones do not know the word and ignore it.
+QEMU_CONF = Template("""\
+user = "root"
+group = "root"
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
+dynamic_ownership = 0
+remember_owner = 0
+stdio_handler = "file"
+migration_host = "$address"
+keepalive_interval = 2
+keepalive_count = 3
+shared_filesystems = [ "$shared" ]
+""")
+# The last step gives the process its name: a holder by that name has all its mounts.
+HOLDER = r"""
+set -e
+hostname "$1"
+while [ $# -gt 2 ]; do mount --bind "$2" "$3"; set -- "$1" "${@:4}"; done
+exec -a "$1" sleep infinity
+"""
+
+
+class Host:
+    """A libvirt host. `name` is its host name, `address` its IPv4 address, `base` the directory of its files as the machine sees them."""
+
+    def __init__(self, directory: Path, index: int, number: int, runtime: Runtime) -> None:
+        self.number = number
+        self.name = f"node{number}"
+        self.base = directory / self.name
+        self.shared = directory / "shared"
+        self.cable = Cable(index, number)
+        self.address = self.cable.address
+        self.uuid = str(uuid.uuid5(NAMESPACE, str(self.base)))
+        self._runtime = runtime
+
+    @property
+    def uri(self) -> str:
+        """Where other hosts and clients reach its libvirtd."""
+        return f"qemu+tcp://{self.address}/system"
+
+    def up(self) -> None:
+        """Make the host, or what is missing of it, and start its daemon; `wait_until_ready` waits for that."""
+        self._prepare_files()
+        self.cable.up()
+        if self._anchor() is None:
+            self._start_holder()
+        self._spawn_daemon()
+
+    def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until the daemon answers. Raises `LabError` with the end of its log."""
+        deadline = self._runtime.monotonic() + timeout_s
+        while not self._answers():
+            if self._daemon() is None or self._runtime.monotonic() > deadline:
+                raise LabError(f"libvirtd of {self.name} does not answer:\n{self._complaints()}")
+            self._runtime.sleep(0.05)
+
+    def virsh(self, *words: str, stdin: str | None = None, timeout: float = 60.0) -> str:
+        """What `virsh` prints when called on this host, whatever the state of its link."""
+        return run(*self._enter(), "virsh", "-q", "-c", "qemu:///system", *words, stdin=stdin, timeout=timeout)
+
+    def start_daemon(self) -> None:
+        """Start libvirtd, if it is not running, and wait until it answers."""
+        self._spawn_daemon()
+        self.wait_until_ready()
+
+    def stop_daemon(self) -> None:
+        """End libvirtd in an orderly way; guests run on."""
+        self._end_daemon(signal.SIGTERM)
+
+    def kill_daemon(self) -> None:
+        """Kill libvirtd (SIGKILL); guests run on."""
+        self._end_daemon(signal.SIGKILL)
+
+    def kill_guest(self, name: str) -> None:
+        """Kill the QEMU of a guest here (SIGKILL)."""
+        found = [process for process in self.processes() if _is_qemu_of(name, process)]
+        if not found:
+            raise LabError(f"no QEMU of guest {name} on {self.name}")
+        self._kill(found, signal.SIGKILL)
+
+    def has_guest(self, name: str) -> bool:
+        """Whether there is a QEMU of that guest here, running or not; asks no daemon."""
+        return any(_is_qemu_of(name, process) for process in self.processes())
+
+    def cut(self) -> None:
+        """Pull the network cable."""
+        self.cable.cut()
+
+    def heal(self) -> None:
+        """Plug the network cable in again, at full speed."""
+        self.cable.connect()
+
+    def slow(self, mbit: float) -> None:
+        """Limit the network to that many Mbit/s each way."""
+        self.cable.slow(mbit)
+
+    def processes(self) -> list[Process]:
+        """Everything that runs on this host."""
+        return processes.inside(self.cable.path)
+
+    def daemon_pid(self) -> int | None:
+        """The pid of its libvirtd, None when none is running."""
+        daemon = self._daemon()
+        return daemon.pid if daemon else None
+
+    def path(self, inside: str) -> Path:
+        """Where a path of this host's private directories is on the machine."""
+        for private, over in PRIVATE.items():
+            if inside.startswith(f"{over}/"):
+                return self.base / private / inside[len(over) + 1 :]
+        return Path(inside)
+
+    def _prepare_files(self) -> None:
+        for private in ("etc", "run/libvirt", "run/lock", "lib/images", "lib/consoles", "log"):
+            (self.base / private).mkdir(parents=True, exist_ok=True)
+        (kernel.cache() / "libvirt").mkdir(parents=True, exist_ok=True)
+        words = {"address": self.address, "uuid": self.uuid, "log": self.base / "libvirtd.log", "shared": self.shared}
+        (self.base / "etc/libvirtd.conf").write_text(LIBVIRTD_CONF.substitute(words))
+        (self.base / "etc/qemu.conf").write_text(QEMU_CONF.substitute(words))
+
+    def _anchor(self) -> Process | None:
+        """A process that has all the mounts: the holder, or else what was started with its help."""
+        return next((process for process in self.processes() if process.program in (self.name, "libvirtd", QEMU)), None)
+
+    def _start_holder(self) -> None:
+        processes.end(self.processes(), self._runtime)  # left by an `up` that was killed here
+        mounts = {self.base / private: over for private, over in PRIVATE.items()} | {kernel.cache() / "libvirt": CACHE}
+        words = [str(word) for mount in mounts.items() for word in mount]
+        own = ["ip", "netns", "exec", self.cable.namespace, "unshare", "--mount", "--uts", "--propagation", "private"]
+        spawn(*own, "bash", "-c", HOLDER, "holder", self.name, *words, log=self.base / "holder.log")
+        if not self._appears(self._anchor):
+            raise LabError(f"the namespaces of {self.name} cannot be made, see {self.base}/holder.log")
+
+    def _enter(self) -> list[str]:
+        anchor = self._anchor()
+        if anchor is None:
+            raise LabError(f"{self.name} is not up; 'livemig-lab up' mends that")
+        return ["nsenter", "--target", str(anchor.pid), "--mount", "--uts", "--net"]
+
+    def _daemon(self) -> Process | None:
+        # Its own children are also called so, until they run something else; only the daemon leads a session.
+        return next((process for process in self.processes() if process.program == "libvirtd" and process.leads_session()), None)
+
+    def _spawn_daemon(self) -> None:
+        if self._daemon() is None:
+            spawn(*self._enter(), "libvirtd", "--listen", "--pid-file", "/run/libvirtd.pid", log=self.base / "libvirtd.out")
+            if not self._appears(self._daemon):
+                raise LabError(f"libvirtd of {self.name} does not start:\n{self._complaints()}")
+
+    def _appears(self, process: Callable[[], Process | None]) -> bool:
+        deadline = self._runtime.monotonic() + START_TIMEOUT_S
+        while process() is None:
+            if self._runtime.monotonic() > deadline:
+                return False
+            self._runtime.sleep(0.01)
+        return True
+
+    def _end_daemon(self, number: signal.Signals) -> None:
+        daemon = self._daemon()
+        if daemon is not None:
+            self._kill([daemon], number)
+
+    def _kill(self, victims: list[Process], number: signal.Signals) -> None:
+        for process in victims:
+            process.signal(number)
+        if not processes.gone(victims, self._runtime, START_TIMEOUT_S):
+            raise LabError(f"{victims[0].argv[0]} of {self.name} does not end after {number.name}")
+
+    def _answers(self) -> bool:
+        try:
+            # Its own address can be reached from inside even while the link is cut.
+            return run(*self._enter(), "virsh", "-q", "-c", self.uri, "hostname").strip() == self.name
+        except LabError:
+            return False
+
+    def _complaints(self) -> str:
+        logs = [self.base / "libvirtd.log", self.base / "libvirtd.out"]
+        return "\n".join(line for log in logs if log.exists() for line in log.read_text(errors="replace").splitlines()[-8:])
+
+
+def _is_qemu_of(name: str, process: Process) -> bool:
+    return process.program == QEMU and process.argv[2].split(",")[0] == f"guest={name}"

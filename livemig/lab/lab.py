@@ -1,0 +1,144 @@
+"""The lab: N real libvirt hosts with real guests on one Linux machine.
+
+Nothing about it is remembered but the index (see `registry`): what there is, is asked of the kernel and of libvirt, so a lab that was killed at any
+point is mended by `up` or taken away by `down`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from livemig.lab import kernel, network, processes, registry
+from livemig.lab.guests import IMAGE, Guest
+from livemig.lab.host import PRIVATE, Host
+from livemig.lab.shell import LabError
+from livemig.runtime import Runtime
+
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+HOST_CONFIG = """
+[host:{name}]
+connection_uri = {uri}
+live_migration_inbound_addr = {address}
+"""
+
+
+class Lab:
+    """The lab in a directory. Labs in different directories do not know of each other."""
+
+    def __init__(self, directory: Path | str, runtime: Runtime) -> None:
+        self.directory = Path(directory).resolve()
+        self.shared = self.directory / "shared"
+        self._runtime = runtime
+
+    @property
+    def index(self) -> int | None:
+        """The number that its links and its subnet are named after; None while it is down."""
+        return registry.find(self.directory)
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Its hosts, `node1` first."""
+        if self.index is None:
+            return []
+        numbers = sorted(int(path.name[4:]) for path in self.directory.glob("node*"))
+        return [Host(self.directory, self.index, number, self._runtime) for number in numbers]
+
+    def host(self, name: str) -> Host:
+        """The host of that name."""
+        return next((host for host in self.hosts if host.name == name), None) or _no("host", name, [host.name for host in self.hosts])
+
+    @property
+    def guests(self) -> list[Guest]:
+        """Its guests: each has a log from its start on."""
+        return [self._guest(path.stem) for path in sorted(self.shared.glob("*.log"))]
+
+    def guest(self, name: str) -> Guest:
+        """The guest of that name."""
+        return next((guest for guest in self.guests if guest.name == name), None) or _no("guest", name, [guest.name for guest in self.guests])
+
+    def up(self, hosts: int = 2) -> None:
+        """Make the lab, with at least that many hosts; what is there already stays, what is half made is mended, links are healed."""
+        self._check_directory()
+        if not 1 <= hosts <= network.MOST_HOSTS:
+            raise LabError(f"a lab has 1 to {network.MOST_HOSTS} hosts")
+        with registry.locked(self.directory):
+            index = registry.claim(self.directory, network.free_indexes())
+            self.shared.mkdir(exist_ok=True)
+            network.bridge_up(index)
+            numbers = range(1, max(hosts, len(self.hosts)) + 1)
+            made = [Host(self.directory, index, number, self._runtime) for number in numbers]
+            for host in made:
+                host.up()
+            for host in made:
+                host.wait_until_ready()
+
+    def add_guest(
+        self, name: str = "guest", host: str = "node1", disk: str = "none", memory_mib: int = 256, vcpus: int = 1, dirty_mib_s: int = 0
+    ) -> Guest:
+        """Start a guest and wait until it ticks; a guest of that name that runs already is returned as it is."""
+        if disk not in IMAGE:
+            _no("kind of disk", disk, list(IMAGE))
+        if not NAME.fullmatch(name):
+            raise LabError(f"{name!r} is no name for a guest: letters, digits, '_', '-' and '.'")
+        guest = self._guest(name)
+        guest.start(self.host(host), kernel.prepare(), disk, memory_mib, vcpus, dirty_mib_s)
+        return guest
+
+    def status(self) -> dict[str, Any]:
+        """All there is, as JSON can hold it."""
+        hosts = [
+            {"name": host.name, "address": host.address, "uri": host.uri, "daemon": host.daemon_pid() or "down", "link": host.cable.state()}
+            for host in self.hosts
+        ]
+        guests = [
+            {"name": guest.name, "uuid": guest.uuid, "host": host.name if (host := guest.where()) else None, "ticks": guest.ticks().count}
+            for guest in self.guests
+        ]
+        return {"directory": str(self.directory), "index": self.index, "hosts": hosts, "guests": guests}
+
+    def config(self) -> str:
+        """The part of livemig.conf that makes these hosts known."""
+        hosts = self.hosts
+        enabled = ",".join(host.name for host in hosts)
+        groups = [HOST_CONFIG.format(name=host.name, uri=host.uri, address=host.address) for host in hosts]
+        return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups])
+
+    def down(self) -> None:
+        """Take everything away, guests and all. Does nothing when there is no lab."""
+        if not registry.is_lab(self.directory):
+            raise LabError(f"{self.directory} is not the directory of a lab")
+        with registry.locked(self.directory):
+            index = self.index
+            if index is not None:
+                self._end_processes(index)
+                network.down(index)
+            for path in [*self.directory.glob("node*"), self.shared]:
+                shutil.rmtree(path, ignore_errors=True)
+            registry.release(self.directory)
+            (self.directory / registry.MARKER).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.directory.rmdir()
+        network.tidy()
+
+    def _end_processes(self, index: int) -> None:
+        for name in network.namespaces(index):
+            while found := processes.inside(network.NAMESPACES / name):
+                processes.end(found, self._runtime)
+
+    def _guest(self, name: str) -> Guest:
+        return Guest(name, self.shared, self.hosts, self._runtime)
+
+    def _check_directory(self) -> None:
+        if not registry.is_lab(self.directory):
+            raise LabError(f"{self.directory} has other things in it; give the lab a directory of its own")
+        hidden = next((over for over in PRIVATE.values() if self.directory.is_relative_to(over)), None)
+        if hidden:
+            raise LabError(f"{self.directory} is below {hidden}, which the hosts cannot see; choose another directory")
+
+
+def _no(what: str, name: str, there_are: list[str]) -> NoReturn:
+    raise LabError(f"no {what} {name}; there are: {', '.join(there_are) or 'none'}")

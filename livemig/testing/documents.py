@@ -1,0 +1,247 @@
+"""XML: what the mock's libvirt writes, made when it is asked for, and the parts it reads of what it is given."""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Iterator
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape, quoteattr
+
+from livemig.testing import errors, processors
+from livemig.testing.fleet import MACHINES, Definition, Disk, Domain, Host, guest_uuid
+from livemig.testing.storage import MIB, File, Pool
+
+UNITS = {"b": 1, "bytes": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "k": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
+EMULATOR = "/usr/bin/qemu-system-x86_64"
+
+
+def parse(xml: str, what: str, fault: errors.Fault = errors.XML_DETAIL) -> ElementTree.Element:
+    """Raises libvirt's error for what is no XML."""
+    try:
+        return ElementTree.fromstring(xml)
+    except ElementTree.ParseError as reason:
+        raise fault(what=what, reason=reason) from None
+
+
+# Domains
+
+
+def domain(guest: Domain, inactive: bool = False) -> str:
+    """virDomainGetXMLDesc."""
+    what = guest.definition
+    if what.xml is not None:
+        return _given(guest, inactive)
+    number = f" id='{guest.id}'" if guest.active and not inactive else ""
+    return f"""<domain type='{what.virt_type}'{number}>
+  <name>{escape(what.name)}</name>
+  <uuid>{what.uuid}</uuid>
+{_texts(what)}  <memory unit='KiB'>{what.memory_mib * 1024}</memory>
+  <currentMemory unit='KiB'>{what.memory_mib * 1024}</currentMemory>
+  <vcpu placement='static'>{what.vcpus}</vcpu>
+  <os>
+    <type arch='x86_64' machine='{what.machine}'>hvm</type>
+    <boot dev='hd'/>
+  </os>
+  <cpu mode='custom' match='exact' check='full'>
+    <model fallback='forbid'>{what.cpu_model}</model>
+  </cpu>
+  <devices>
+    <emulator>{EMULATOR}</emulator>
+{"".join(map(_disk, what.disks))}  </devices>
+</domain>
+"""
+
+
+def _texts(what: Definition) -> str:
+    title = f"  <title>{escape(what.title)}</title>\n" if what.title else ""
+    description = f"  <description>{escape(what.description)}</description>\n" if what.description else ""
+    return title + description + (f"  <metadata>\n{''.join(_metadata(what))}  </metadata>\n" if what.metadata else "")
+
+
+def _metadata(what: Definition) -> Iterator[str]:
+    return (f"    {namespaced(xml, key, uri)}\n" for uri, (key, xml) in what.metadata.items())
+
+
+def namespaced(xml: str, key: str, uri: str) -> str:
+    """A metadata element under the prefix and the namespace that it was stored with."""
+    element = ElementTree.fromstring(xml)
+    ElementTree.register_namespace(key, uri)
+    for each in element.iter():
+        if not each.tag.startswith("{"):
+            each.tag = f"{{{uri}}}{each.tag}"
+    return ElementTree.tostring(element, encoding="unicode")
+
+
+def _disk(disk: Disk) -> str:
+    source = f"<source protocol='{disk.network}' name={quoteattr(disk.path)}/>" if disk.network else f"<source file={quoteattr(disk.path)}/>"
+    return f"""    <disk type='{"network" if disk.network else "file"}' device='{disk.device}'>
+      <driver name='qemu' type='{disk.format}'/>
+      {source}
+      <target dev='{disk.target}' bus='virtio'/>
+{"      <readonly/>" if disk.read_only else ""}    </disk>
+"""
+
+
+def _given(guest: Domain, inactive: bool) -> str:
+    """A client's own XML, with what libvirt knows better."""
+    root = ElementTree.fromstring(guest.definition.xml or "")
+    if guest.active and not inactive:
+        root.set("id", str(guest.id))
+    uuid = root.find("uuid")
+    if uuid is None:
+        uuid = ElementTree.Element("uuid")
+        root.insert(1, uuid)
+    uuid.text = guest.definition.uuid
+    for old in root.findall("metadata"):
+        root.remove(old)
+    if guest.definition.metadata:
+        root.append(ElementTree.fromstring(f"<metadata>{''.join(_metadata(guest.definition))}</metadata>"))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def definition(xml: str) -> Definition:
+    """A domain's XML. Raises libvirt's error for one that cannot be used."""
+    root = parse(xml, "domain_definition")
+    name = root.findtext("name")
+    if not name:
+        raise errors.NO_NAME()
+    kind = root.find("os/type")
+    machine = "pc" if kind is None else kind.get("machine", "pc")
+    return Definition(
+        name=name,
+        uuid=str(uuids.UUID(root.findtext("uuid") or guest_uuid(name))),
+        memory_mib=size(root.find("memory")) // MIB,
+        vcpus=int(root.findtext("vcpu", "1")),
+        disks=tuple(map(_parsed_disk, root.iterfind("devices/disk"))),
+        cpu_model=root.findtext("cpu/model", "qemu64"),
+        machine=MACHINES.get(machine, machine),
+        virt_type=root.get("type", "qemu"),
+        xml=xml,
+        metadata={element.tag[1:].partition("}")[0]: ("m", ElementTree.tostring(element, encoding="unicode")) for element in root.iterfind("metadata/*")},
+        title=root.findtext("title"),
+        description=root.findtext("description"),
+    )
+
+
+def _parsed_disk(element: ElementTree.Element) -> Disk:
+    source, target, driver = (element.find(tag) for tag in ("source", "target", "driver"))
+    source = ElementTree.Element("source") if source is None else source
+    return Disk(
+        path=source.get("file") or source.get("dev") or source.get("name") or "",
+        target="" if target is None else target.get("dev", ""),
+        network=source.get("protocol"),
+        read_only=element.find("readonly") is not None,
+        device=element.get("device", "disk"),
+        format="raw" if driver is None else driver.get("type", "raw"),
+    )
+
+
+def size(element: ElementTree.Element | None, unit: str = "KiB") -> int:
+    """Bytes."""
+    return 0 if element is None else int(float(element.text or 0) * UNITS[element.get("unit", unit)])
+
+
+# Hosts
+
+
+def capabilities(host: Host) -> str:
+    """virConnectGetCapabilities."""
+    machines = "".join(f"      <machine maxCpus='288'>{machine}</machine>\n" for machine in host.machines)
+    machines += "".join(f"      <machine canonical='{machine}'>{alias}</machine>\n" for alias, machine in MACHINES.items() if machine in host.machines)
+    return f"""<capabilities>
+  <host>
+    <uuid>{host.uuid}</uuid>
+    <cpu>
+      <arch>x86_64</arch>
+      <model>{host.cpu_model}</model>
+      <vendor>{processors.vendor(host.cpu_model)}</vendor>
+      <topology sockets='1' dies='1' cores='{host.vcpus}' threads='1'/>
+    </cpu>
+    <migration_features>
+      <live/>
+      <uri_transports>
+        <uri_transport>tcp</uri_transport>
+      </uri_transports>
+    </migration_features>
+  </host>
+  <guest>
+    <os_type>hvm</os_type>
+    <arch name='x86_64'>
+      <wordsize>64</wordsize>
+      <emulator>{EMULATOR}</emulator>
+{machines}      <domain type='qemu'/>
+      <domain type='kvm'/>
+    </arch>
+  </guest>
+</capabilities>
+"""
+
+
+def domain_capabilities(host: Host, machine: str, virt_type: str) -> str:
+    """virConnectGetDomainCapabilities."""
+    models = "".join(
+        f"      <model usable='{'yes' if processors.runs(host.cpu_model, model) else 'no'}' vendor='{processors.vendor(model)}'>{model}</model>\n"
+        for model in processors.KNOWN
+    )
+    return f"""<domainCapabilities>
+  <path>{EMULATOR}</path>
+  <domain>{virt_type}</domain>
+  <machine>{machine}</machine>
+  <arch>x86_64</arch>
+  <vcpu max='288'/>
+  <cpu>
+    <mode name='host-passthrough' supported='yes'/>
+    <mode name='host-model' supported='yes'>
+      <model fallback='forbid'>{host.cpu_model}</model>
+      <vendor>{processors.vendor(host.cpu_model)}</vendor>
+    </mode>
+    <mode name='custom' supported='yes'>
+{models}    </mode>
+  </cpu>
+</domainCapabilities>
+"""
+
+
+# Storage
+
+
+def pool(what: Pool) -> str:
+    """virStoragePoolGetXMLDesc."""
+    capacity, available = what.directory.capacity_mib * MIB, what.directory.available
+    return f"""<pool type='dir'>
+  <name>{escape(what.name)}</name>
+  <uuid>{what.uuid}</uuid>
+  <capacity unit='bytes'>{capacity}</capacity>
+  <allocation unit='bytes'>{capacity - available}</allocation>
+  <available unit='bytes'>{available}</available>
+  <source>
+  </source>
+  <target>
+    <path>{escape(what.directory.path)}</path>
+  </target>
+</pool>
+"""
+
+
+def volume(path: str, name: str, file: File) -> str:
+    """virStorageVolGetXMLDesc."""
+    return f"""<volume type='file'>
+  <name>{escape(name)}</name>
+  <key>{escape(path)}</key>
+  <capacity unit='bytes'>{file.capacity}</capacity>
+  <allocation unit='bytes'>{file.allocation}</allocation>
+  <target>
+    <path>{escape(path)}</path>
+    <format type='{file.format}'/>
+  </target>
+</volume>
+"""
+
+
+def file(root: ElementTree.Element) -> File:
+    """A volume's XML. A raw file takes its whole capacity unless it says otherwise; others grow."""
+    kind = root.find("target/format")
+    what = "raw" if kind is None else kind.get("type", "raw")
+    capacity, allocation = size(root.find("capacity"), "bytes"), root.find("allocation")
+    return File(capacity, size(allocation, "bytes") if allocation is not None else capacity * (what == "raw"), what)

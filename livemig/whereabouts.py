@@ -1,0 +1,41 @@
+"""Where a server is, judged from how each host has it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from livemig.facts import PowerState, Presence
+
+# What the API shows for a presence: Nova's vm_state and power_state. POST_COPY is a source's, so the guest is running (elsewhere).
+SHOWN: dict[Presence, tuple[str, PowerState]] = {
+    Presence.RUNNING: ("active", PowerState.RUNNING),
+    Presence.PAUSED: ("paused", PowerState.PAUSED),
+    Presence.SUSPENDED: ("suspended", PowerState.SUSPENDED),
+    Presence.MIGRATING: ("active", PowerState.PAUSED),
+    Presence.POST_COPY: ("active", PowerState.RUNNING),
+    Presence.POST_COPY_FAILED: ("active", PowerState.PAUSED),
+    Presence.SHUT_OFF: ("stopped", PowerState.SHUTDOWN),
+    Presence.CRASHED: ("error", PowerState.CRASHED),
+    Presence.UNKNOWN: ("error", PowerState.NOSTATE),
+    Presence.ABSENT: ("error", PowerState.NOSTATE),
+}
+
+# The best witnesses first: a host on which the guest lives, one where a migration passes through, one which merely has it defined.
+RANKS: tuple[frozenset[Presence], ...] = (
+    frozenset({Presence.RUNNING, Presence.PAUSED, Presence.SUSPENDED}),
+    frozenset({Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED}),
+    frozenset({Presence.SHUT_OFF, Presence.CRASHED}),
+)
+
+
+def where(known: str | None, sightings: Mapping[str, Presence]) -> str | None:
+    """The host that a server is on, or None when no host has it.
+
+    It stays on the `known` host for as long as no other ranks higher, so that a second copy (an incoming one, or a definition left behind) never
+    moves it on the page. A guest that shut down stays where it last ran.
+    """
+    for rank in RANKS:
+        hosts = [host for host, presence in sightings.items() if presence in rank]
+        if hosts:
+            return known if known in hosts else min(hosts)
+    return None

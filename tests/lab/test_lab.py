@@ -1,0 +1,287 @@
+"""The lab itself, on the real thing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from livemig.lab import cli, network, registry
+from livemig.lab.guests import Guest
+from livemig.lab.host import Host
+from livemig.lab.lab import Lab
+from livemig.lab.shell import LabError, run
+from livemig.runtime import ThreadRuntime
+
+pytestmark = pytest.mark.lab
+RUNTIME = ThreadRuntime()
+PLAIN = ("migrate", "--live", "--p2p", "--persistent", "--undefinesource")
+
+
+@pytest.fixture(scope="module")
+def guest(lab: Lab) -> Iterator[Guest]:
+    """A guest for the tests of this file; it may be on any host when a test begins."""
+    made = lab.add_guest("ticker")
+    yield made
+    made.remove()
+
+
+@contextmanager
+def passing_guest(lab: Lab, disk: str) -> Iterator[Guest]:
+    made = lab.add_guest(f"with-{disk}-disk", "node1", disk)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+def migrate(guest: Guest, lab: Lab, *options: str) -> Host:
+    """To the host where it is not; that host."""
+    source = guest.where()
+    assert source is not None
+    target = next(host for host in lab.hosts if host.name != source.name)
+    source.virsh(*PLAIN, *options, guest.name, target.uri)
+    assert guest.where().name == target.name
+    return target
+
+
+def wait_for_ticks(guest: Guest, more: int) -> None:
+    wanted = guest.ticks().count + more
+    deadline = RUNTIME.monotonic() + 20
+    while guest.ticks().count < wanted:
+        assert RUNTIME.monotonic() < deadline
+        RUNTIME.sleep(0.05)
+
+
+def test_up_again_changes_nothing(lab: Lab) -> None:
+    before = [(host.name, host.uri, host.daemon_pid()) for host in lab.hosts]
+    lab.up()
+    assert [(host.name, host.uri, host.daemon_pid()) for host in lab.hosts] == before
+    assert [host.virsh("hostname").strip() for host in lab.hosts] == ["node1", "node2"]
+
+
+def test_hosts_reach_each_other_and_are_reached(lab: Lab) -> None:
+    one, other = lab.hosts
+    assert run("virsh", "-q", "-c", one.uri, "hostname").strip() == one.name
+    assert one.virsh("-c", other.uri, "hostname").strip() == other.name
+
+
+def test_migrations_leave_the_ticks_unbroken(lab: Lab, guest: Guest) -> None:
+    with guest.watch() as watch:
+        for _ in range(3):
+            target = migrate(guest, lab)
+            wait_for_ticks(guest, 3)
+    assert guest.ticks().unbroken
+    assert watch.longest_gap_s < 5
+    assert lab.add_guest(guest.name, "node1").where().name == target.name, "a guest that runs stays where it is"
+
+
+def test_guest_outlives_its_daemon(lab: Lab, guest: Guest) -> None:
+    host = guest.where()
+    before = host.daemon_pid()
+    host.kill_daemon()
+    assert host.daemon_pid() is None
+    assert guest.where().name == host.name
+    wait_for_ticks(guest, 3)
+    host.start_daemon()
+    assert host.daemon_pid() not in (None, before)
+    assert host.virsh("domstate", guest.name).strip() == "running"
+    host.stop_daemon()
+    lab.up()
+    assert host.virsh("domstate", guest.name).strip() == "running"
+    assert guest.ticks().unbroken
+
+
+def test_dirties_memory_on_demand(lab: Lab, guest: Guest) -> None:
+    host = guest.where()
+    guest.set_dirty(16)
+    # So slow that the first pass takes three seconds or more; the rate is known from then on.
+    job = subprocess.Popen(["virsh", "-q", "-c", host.uri, *PLAIN, "--bandwidth", "60", guest.name, lab.host(other(host)).uri])
+    try:
+        rate = 0.0
+        while not rate and job.poll() is None:
+            RUNTIME.sleep(0.1)
+            rate = dirty_rate_mib_s(host, guest)
+        assert 8 < rate < 24
+    finally:
+        guest.set_dirty(0)
+        job.wait(30)
+    assert guest.ticks().unbroken
+
+
+def other(host: Host) -> str:
+    return {"node1": "node2", "node2": "node1"}[host.name]
+
+
+def dirty_rate_mib_s(host: Host, guest: Guest) -> float:
+    with suppress(LabError):  # not there any more
+        for line in host.virsh("domjobinfo", guest.name).splitlines():
+            if line.startswith("Dirty rate:"):
+                return int(line.split()[2]) / 256
+    return 0.0
+
+
+def test_shared_disk(lab: Lab) -> None:
+    with passing_guest(lab, "shared") as guest:
+        migrate(guest, lab, "--unsafe")
+        wait_for_ticks(guest, 20)
+        assert guest.ticks().unbroken
+
+
+def test_local_disk(lab: Lab) -> None:
+    with passing_guest(lab, "local") as guest:
+        image = "/var/lib/libvirt/images/with-local-disk.qcow2"
+        assert lab.host("node1").path(image).exists()
+        assert not lab.host("node2").path(image).exists()
+        run("qemu-img", "create", "-q", "-f", "qcow2", lab.host("node2").path(image), "64M")
+        migrate(guest, lab, "--copy-storage-all")
+        wait_for_ticks(guest, 20)
+        assert guest.ticks().unbroken
+    assert not any(host.path(image).exists() for host in lab.hosts)
+
+
+def test_link(lab: Lab) -> None:
+    one, other = lab.hosts
+    one.cut()
+    assert one.cable.state() == "cut"
+    with pytest.raises(LabError):
+        run("virsh", "-q", "-c", one.uri, "hostname", timeout=1)
+    assert one.virsh("hostname").strip() == "node1", "by its own console it is still reached"
+    one.heal()
+    assert one.cable.state() == "up"
+    assert other.virsh("-c", one.uri, "hostname").strip() == "node1"
+    one.slow(8)
+    assert one.cable.state() == "slow (8 Mbit/s)"
+    assert seconds_to_send(one, other, 1) > 0.6
+    assert seconds_to_send(other, one, 1) > 0.6
+    one.heal()
+    assert one.cable.state() == "up"
+    assert seconds_to_send(one, other, 1) < 0.6
+
+
+def seconds_to_send(source: Host, target: Host, mib: int) -> float:
+    """How long that much takes from one host to the other."""
+    receive = "import socket; s = socket.create_server(('{}', 7)); print(flush=True); c = s.accept()[0]\nwhile c.recv(65536): pass"
+    send = "import socket; s = socket.create_connection(('{}', 7)); s.sendall(bytes({})); s.shutdown(1); s.recv(1)"
+    inside = ["ip", "netns", "exec"]
+    receiver = subprocess.Popen(
+        [*inside, target.cable.namespace, sys.executable, "-c", receive.format(target.address)], stdout=subprocess.PIPE, text=True
+    )
+    with receiver:
+        receiver.stdout.readline()
+        begin = RUNTIME.monotonic()
+        run(*inside, source.cable.namespace, sys.executable, "-c", send.format(target.address, mib << 20))
+        return RUNTIME.monotonic() - begin
+
+
+def test_killed_guest(lab: Lab) -> None:
+    guest = lab.add_guest("victim", "node2", memory_mib=192)
+    assert [found.name for found in lab.guests if found.name == "victim"] == ["victim"]
+    host = guest.where()
+    host.kill_guest("victim")
+    assert guest.where() is None
+    with pytest.raises(LabError, match="no QEMU of guest victim on node2"):
+        host.kill_guest("victim")
+    with pytest.raises(LabError, match="guest victim does not obey"):
+        guest.set_dirty(1)
+    guest.remove()
+    assert "victim" not in host.virsh("list", "--all", "--name")
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def lab(*words: str) -> str:
+        assert cli.main(["--dir", str(tmp_path / "lab"), *words]) == 0
+        return capsys.readouterr().out
+
+    try:
+        assert "node1 qemu+tcp://" in lab("up", "--hosts", "1")
+        lab("up", "--hosts", "3")
+        lab("guest", "add", "a", "--host", "node3", "--disk", "shared", "--memory", "192", "--dirty", "1")
+        lab("guest", "dirty", "a", "2")
+        lab("link", "node2", "slow", "8")
+        status = json.loads(lab("status", "--json"))
+        assert [host["link"] for host in status["hosts"]] == ["up", "slow (8 Mbit/s)", "up"]
+        assert [(guest["name"], guest["host"]) for guest in status["guests"]] == [("a", "node3")]
+        assert "on node3" in lab("status")
+        assert "unbroken" in lab("guest", "ticks", "a")
+        lab("link", "node2", "cut")
+        lab("link", "node2", "heal")
+        assert "enabled_hosts = node1,node2,node3" in lab("config")
+        lab("guest", "remove", "a")
+        assert cli.main(["--dir", str(tmp_path / "lab"), "guest", "ticks", "a"]) == 1
+        index = Lab(tmp_path / "lab", RUNTIME).index
+    finally:
+        lab("down")
+    assert traces(tmp_path / "lab", index) == []
+    assert "down" in lab("status")
+    lab("down")
+
+
+def traces(directory: Path, index: int) -> list[str]:
+    """Everything on this machine that has to do with that lab: links, namespaces, processes with its mounts, files, its claim."""
+    found = [link["ifname"] for link in json.loads(run("ip", "-j", "link")) if link["ifname"].startswith(f"lm{index}")]
+    found += network.namespaces(index)
+    for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
+        with suppress(OSError):
+            if f"{directory}/" in mounts.read_text():
+                found.append(str(mounts))
+    for words in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"{directory}/" in words.read_text(errors="replace"):
+                found.append(f"{words}: {words.read_text(errors='replace')}")
+    found += [str(path) for path in (directory, registry.ROOT / str(index)) if path.exists()]
+    return found
+
+
+# Stands before each command that `up` calls, counts, and kills `up` at the wanted one.
+SHIM = """#!/bin/sh
+export PATH={path}
+n=$(($(cat {count}) + 1)); echo $n > {count}
+[ $n != {victim} ] || kill -9 $(cat {pid})
+exec {name} "$@"
+"""
+
+
+def killed_up(directory: Path, shims: Path, victim: int) -> bool:
+    """`up`, killed when it calls its command number `victim`; whether it came that far."""
+    shims.mkdir(exist_ok=True)
+    (shims / "count").write_text("0\n")
+    for name in ("ip", "tc", "nsenter", "unshare"):
+        words = {"path": os.environ["PATH"], "count": shims / "count", "pid": shims / "pid"}
+        (shims / name).write_text(SHIM.format(victim=victim, name=name, **words))
+        (shims / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{shims}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = ["sh", "-c", 'echo $$ > "$1"; shift; exec "$@"', "sh", str(shims / "pid"), sys.executable, "-m", "livemig.lab.cli", "--dir", str(directory)]
+    return subprocess.run([*command, "up"], env=environment, capture_output=True, check=False).returncode == -9
+
+
+@pytest.mark.parametrize("victim", [int(word) for word in os.environ.get("LIVEMIG_LAB_KILL_AT", "6,9,13,17,23,30").split(",")])
+def test_killed_in_the_middle_of_up(tmp_path: Path, victim: int) -> None:
+    directory = tmp_path / "lab"
+    lab = Lab(directory, RUNTIME)
+    assert killed_up(directory, tmp_path / "shims", victim)
+    index = lab.index
+    try:
+        lab.up()
+        assert lab.index == index or index is None
+        index = lab.index
+        assert [host.virsh("hostname").strip() for host in lab.hosts] == ["node1", "node2"]
+        assert [host.cable.state() for host in lab.hosts] == ["up", "up"]
+    finally:
+        lab.down()
+    assert traces(directory, index) == []
+
+
+@pytest.mark.parametrize("victim", [7, 15, 21])
+def test_down_after_a_killed_up(tmp_path: Path, victim: int) -> None:
+    lab = Lab(tmp_path / "lab", RUNTIME)
+    assert killed_up(lab.directory, tmp_path / "shims", victim)
+    index = lab.index
+    lab.down()
+    assert traces(lab.directory, index) == []
