@@ -95,7 +95,7 @@ class ConductorServer:
 
     def __init__(self, transport: Any, host: str, accept: Callable[[int], None]) -> None:
         target = oslo_messaging.Target(topic=TOPIC, server=host)
-        self._server = oslo_messaging.get_rpc_server(transport, target, [Endpoint(accept)], executor="threading", serializer=ContextSerializer())
+        self._server = oslo_messaging.get_rpc_server(transport, target, [Endpoint(accept)], serializer=ContextSerializer())
 
     def start(self) -> None:
         self._server.start()

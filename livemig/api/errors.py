@@ -51,14 +51,15 @@ def status_of(error: Exception) -> int:
 def fault(status: int, message: str, headers: dict[str, str] | None = None) -> webob.Response:
     """A Nova fault: {"itemNotFound": {"code": 404, "message": "…"}}."""
     body: dict[str, Any] = {"code": status, "message": message}
-    response = webob.Response(status=status, content_type="application/json", charset="UTF-8")
+    response = webob.Response(status=status)
+    response.headers["Content-Type"] = "application/json; charset=UTF-8"  # as Nova writes it; webob would leave the charset out
     for name, value in (headers or {}).items():
         response.headers[name] = value
     if status == 503:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     if status in (413, 429) and "Retry-After" in response.headers:
         body["retryAfter"] = response.headers["Retry-After"]
-    response.text = json.dumps({FAULTS.get(status, "computeFault"): body})
+    response.body = json.dumps({FAULTS.get(status, "computeFault"): body}).encode()
     return response
 
 

@@ -103,20 +103,24 @@ class Attempt:
         return hypervisor.listen(put)
 
     def _read_letters(self, timeout: float) -> None:
+        iterations: list[int] = []
         for letter in self._letters.take(timeout):
             if isinstance(letter, Returned):
                 self._told = False
                 self._error = letter.error
                 self._note("libvirt", "migrateToURI3 returned" if letter.error is None else f"migrateToURI3: {letter.error}")
+            elif isinstance(letter[1], Iteration):
+                iterations.append(letter[1].number)
             else:
                 self._read_event(*letter)
+        if iterations:  # a guest that does not converge has dozens a second
+            first, last = iterations[0], iterations[-1]
+            self._note("source", f"iteration {first}" if first == last else f"iterations {first} to {last}")
 
     def _read_event(self, end: str, event: HostEvent) -> None:
         if isinstance(event, JobCompleted):
             self._completed_job = event.job
             self._note(end, f"job completed: downtime {event.job.downtime_ms} ms")
-        elif isinstance(event, Iteration):
-            self._note(end, f"iteration {event.number}")
         elif isinstance(event, ServerChanged):
             self._note(end, event.text)
         else:

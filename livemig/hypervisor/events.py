@@ -6,7 +6,9 @@ from typing import Any
 
 from livemig.runtime import Runtime, Task
 
-_WAKE_MS = 1000  # virEventRunDefaultImpl returns at least this often, so that the loop can end
+_NEVER = -1
+_NOW = 0
+_STOP_S = 5.0
 
 
 class EventLoop:
@@ -20,6 +22,7 @@ class EventLoop:
         # libvirt-python prints every error to stderr unless it is given a handler; errors reach us as exceptions anyway.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
+        self._waker = libvirt.virEventAddTimeout(_NEVER, lambda _timer, _opaque: None, None)
 
     def start(self) -> None:
         self._task = self._runtime.start("libvirt-events", self._run)
@@ -27,11 +30,11 @@ class EventLoop:
     def stop(self) -> None:
         """End the loop; connections must be closed before."""
         self._stopping.set()
+        self._libvirt.virEventUpdateTimeout(self._waker, _NOW)
         if self._task is not None:
-            self._task.join(2 * _WAKE_MS / 1000)
+            self._task.join(_STOP_S)
 
     def _run(self) -> None:
-        timer = self._libvirt.virEventAddTimeout(_WAKE_MS, lambda _timer, _opaque: None, None)
         while not self._stopping.is_set():
             self._libvirt.virEventRunDefaultImpl()
-        self._libvirt.virEventRemoveTimeout(timer)
+        self._libvirt.virEventRemoveTimeout(self._waker)

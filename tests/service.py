@@ -1,0 +1,127 @@
+"""The whole service in one process over a simulated fleet: what the API and conductor tests stand on."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+from livemig import conf as configuration
+from livemig import context
+from livemig.api.loading import load_application
+from livemig.api.request import Request, Services
+from livemig.conductor.service import Conductor
+from livemig.db.engine import Database
+from livemig.db.store import Store
+from livemig.facts import Migration, MigrationRequest
+from livemig.runtime import Runtime
+from livemig.testing.fleet import Fleet
+
+HOSTS = ("node1", "node2", "node3")
+
+
+class DirectClient:
+    """In place of RPC where threads must be the runtime's own: the conductor is called as a function."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor = conductor
+
+    def live_migrate(self, _context: context.RequestContext, migration_id: int) -> None:
+        self._conductor.engine.accept(migration_id)
+
+
+class Service(AbstractContextManager["Service"]):
+    """API, store and conductor over a fleet of three hosts. `options` are given as group__name, or name for [DEFAULT]."""
+
+    def __init__(self, directory: Path, runtime: Runtime, client: Any = None, **options: Any) -> None:
+        self.runtime = runtime
+        self.directory = directory
+        self.fleet = Fleet(runtime)
+        for name in HOSTS:
+            self.fleet.add_host(name)
+        self.conf = _conf(directory, options)
+        self.store = Store(Database(self.conf.database.connection, sqlite_synchronous=False), runtime)
+        self.store.database.upgrade()
+        self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
+        services = Services(self.conf, self.store, client or DirectClient(self.conductor), runtime)  # type: ignore[arg-type]
+        self.application = load_application(services)
+
+    def __enter__(self) -> Service:
+        self.conductor.start()
+        self.conductor.inventory.wait_settled(10)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.conductor.stop()
+        self.store.database.close()
+
+    def restart_conductor(self) -> None:
+        """Another life of the conductor. The former one is dead: it is cut off from the store, and its connections are closed."""
+        self.conductor.engine.stop()
+        self.conductor._stopping.set()
+        self.conductor.inventory.stop()
+        self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), self.runtime)
+        self.conductor.start()
+        self.conductor.inventory.wait_settled(10)
+
+    def request(self, method: str, path: str, **given: Any) -> Any:
+        """One request through the whole pipeline."""
+        return Request.blank(path, method=method, **given).get_response(self.application)
+
+    def live_migrate(self, server: str, host: str | None = "node2", block: Any = False, over_commit: Any = False) -> Any:
+        """POST os-migrateLive."""
+        asked = {"host": host, "block_migration": block, "disk_over_commit": over_commit}
+        return self.request("POST", f"/v2.1/servers/{server}/action", json={"os-migrateLive": asked})
+
+    def show(self, server: str) -> dict[str, Any]:
+        """GET /servers/{id}; `changed` leaves out what every look changes."""
+        shown: dict[str, Any] = self.request("GET", f"/v2.1/servers/{server}").json["server"]
+        return shown
+
+    def state(self, server: str) -> tuple[str, str, str | None]:
+        """(status, host, task_state) as the API shows it."""
+        shown = self.show(server)
+        return shown["status"], shown["OS-EXT-SRV-ATTR:host"], shown["OS-EXT-STS:task_state"]
+
+    def begin(self, server: str, host: str | None = "node2", block: bool = False) -> Migration:
+        """An accepted migration of which no conductor has been told."""
+        asked = MigrationRequest(host, block, False)
+        return self.store.migrations.begin(server, asked, configuration.policy(self.conf), context.system(), 60)
+
+    def wait_idle(self, server: str, seconds: float = 60) -> Migration:
+        """Wait until the server has no migration in progress; the last one."""
+        deadline = self.runtime.monotonic() + seconds
+        while self.store.servers.get(server).task_state is not None:
+            assert self.runtime.monotonic() < deadline, self.story(server)
+            self.runtime.sleep(0.05)
+        return self.store.migrations.of_server(server)[0]
+
+    def wait_status(self, server: str, status: str, seconds: float = 60) -> Migration:
+        """Wait until the server's last migration has that status."""
+        deadline = self.runtime.monotonic() + seconds
+        while (migration := self.store.migrations.of_server(server)[0]).status != status:
+            assert self.runtime.monotonic() < deadline, self.story(server)
+            self.runtime.sleep(0.02)
+        return migration
+
+    def story(self, server: str) -> str:
+        """The event log of the server's last migration."""
+        return "\n".join(f"{event.kind}: {event.text}" for event in self.store.migrations.events(self.store.migrations.of_server(server)[0].id))
+
+
+def _conf(directory: Path, options: dict[str, Any]) -> Any:
+    conf = cfg.ConfigOpts()
+    configuration.register(conf)
+    conf([], project="livemig", default_config_files=[], default_config_dirs=[])
+    given = {"host": "conductor", "enabled_hosts": list(HOSTS), "state_path": str(directory), **options}
+    for name, value in given.items():
+        group, _, option = name.rpartition("__")
+        conf.set_override(option, value, group=group or None)
+    conf.set_override("connection", f"sqlite:///{directory}/{uuid.uuid4()}.sqlite", group="database")
+    for name in HOSTS:
+        conf.register_opts(configuration.HOST_OPTS, group=f"host:{name}")
+        conf.set_override("connection_uri", f"qemu+tcp://{name}/system", group=f"host:{name}")
+    return conf
