@@ -172,11 +172,16 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything migrateToURI3 is told. `persistent` guests become persistent at the destination and are undefined at the source."""
+    """Everything migrateToURI3 is told. `persistent` guests become persistent at the destination and are undefined at the source.
+
+    `shared_files` says that the guest has disks in files and that each was found to be the same file on both hosts. libvirt trusts only file systems
+    that it knows to be shared, and refuses others as unsafe; it need not when somebody has looked.
+    """
 
     destination_uri: str
     migrate_uri: str | None
     persistent: bool
+    shared_files: bool = False
     bandwidth_mib_s: int = 0
     auto_converge: bool = False
 

@@ -39,3 +39,9 @@ def where(known: str | None, sightings: Mapping[str, Presence]) -> str | None:
         if hosts:
             return known if known in hosts else min(hosts)
     return None
+
+
+def found_again(sightings: Mapping[str, Presence]) -> bool:
+    """Whether a lost server is on one host again: it lives on one, or lives nowhere and is defined somewhere."""
+    living, _between, defined = ([host for host, presence in sightings.items() if presence in rank] for rank in RANKS)
+    return len(living) == 1 or (not living and bool(defined))

@@ -17,7 +17,7 @@ from livemig.conductor.service import Conductor
 from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.facts import Migration, MigrationRequest
-from livemig.runtime import Runtime
+from livemig.runtime import Runtime, ThreadRuntime
 from livemig.testing.fleet import Fleet
 
 HOSTS = ("node1", "node2", "node3")
@@ -26,11 +26,11 @@ HOSTS = ("node1", "node2", "node3")
 class DirectClient:
     """In place of RPC where threads must be the runtime's own: the conductor is called as a function."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor = conductor
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def live_migrate(self, _context: context.RequestContext, migration_id: int) -> None:
-        self._conductor.engine.accept(migration_id)
+        self._service.conductor.engine.accept(migration_id)
 
 
 class Service(AbstractContextManager["Service"]):
@@ -39,6 +39,7 @@ class Service(AbstractContextManager["Service"]):
     def __init__(self, directory: Path, runtime: Runtime, client: Any = None, **options: Any) -> None:
         self.runtime = runtime
         self.directory = directory
+        self._patience = 0.02 if isinstance(runtime, ThreadRuntime) else 0.25
         self.fleet = Fleet(runtime)
         for name in HOSTS:
             self.fleet.add_host(name)
@@ -46,7 +47,7 @@ class Service(AbstractContextManager["Service"]):
         self.store = Store(Database(self.conf.database.connection, sqlite_synchronous=False), runtime)
         self.store.database.upgrade()
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
-        services = Services(self.conf, self.store, client or DirectClient(self.conductor), runtime)  # type: ignore[arg-type]
+        services = Services(self.conf, self.store, client or DirectClient(self), runtime)  # type: ignore[arg-type]
         self.application = load_application(services)
 
     def __enter__(self) -> Service:
@@ -96,7 +97,7 @@ class Service(AbstractContextManager["Service"]):
         deadline = self.runtime.monotonic() + seconds
         while self.store.servers.get(server).task_state is not None:
             assert self.runtime.monotonic() < deadline, self.story(server)
-            self.runtime.sleep(0.05)
+            self.runtime.sleep(self._patience)
         return self.store.migrations.of_server(server)[0]
 
     def wait_status(self, server: str, status: str, seconds: float = 60) -> Migration:
@@ -104,7 +105,7 @@ class Service(AbstractContextManager["Service"]):
         deadline = self.runtime.monotonic() + seconds
         while (migration := self.store.migrations.of_server(server)[0]).status != status:
             assert self.runtime.monotonic() < deadline, self.story(server)
-            self.runtime.sleep(0.02)
+            self.runtime.sleep(self._patience)
         return migration
 
     def story(self, server: str) -> str:
@@ -120,7 +121,7 @@ def _conf(directory: Path, options: dict[str, Any]) -> Any:
     for name, value in given.items():
         group, _, option = name.rpartition("__")
         conf.set_override(option, value, group=group or None)
-    conf.set_override("connection", f"sqlite:///{directory}/{uuid.uuid4()}.sqlite", group="database")
+    conf.set_override("connection", f"sqlite:///{directory}/{uuid.uuid4()}.sqlite?timeout=0.01", group="database")
     for name in HOSTS:
         conf.register_opts(configuration.HOST_OPTS, group=f"host:{name}")
         conf.set_override("connection_uri", f"qemu+tcp://{name}/system", group=f"host:{name}")

@@ -123,7 +123,7 @@ class Attempt:
             self._note(end, f"job completed: downtime {event.job.downtime_ms} ms")
         elif isinstance(event, ServerChanged):
             self._note(end, event.text)
-        else:
+        elif isinstance(event, Disconnected):
             self._note(end, f"connection lost: {event.reason}")
 
     def _is_under_way(self) -> bool:

@@ -85,7 +85,7 @@ def destination_not_older(now: Situation) -> Refused | None:
 def runs_on_source(now: Situation) -> Refused | None:
     """The guest is on its source, running or paused. The database may lag behind by a moment; libvirt does not."""
     presence = now.source.presence
-    if now.source.facts and presence not in (Presence.RUNNING, Presence.PAUSED):
+    if now.source.facts and (presence not in (Presence.RUNNING, Presence.PAUSED) or now.guest is None):
         return exceptions.MigrationPreCheckError(reason=f"Instance {now.server} is {presence} on {now.source.name}")
     return None
 

@@ -18,7 +18,7 @@ from livemig.conductor.inventory import Inventory
 from livemig.conductor.survey import Survey
 from livemig.db.migrations import API
 from livemig.db.store import Store
-from livemig.facts import Guest, Migration, Outcome
+from livemig.facts import Migration, Outcome
 from livemig.hypervisor.connection import Hypervisor
 from livemig.runtime import Runtime
 from livemig.states import ADMITTED, Status
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _DATABASE_PAUSE_S = 1.0
 _SETTLE_S = 5.0  # how long a migration taken up after a restart waits for hosts to be connected to
-_FRESH_S = 5.0  # a guest's facts are read again when it waited longer in the queue
+_FRESH_S = 5.0  # the checks are repeated for a migration that waited longer in the queue
 
 
 class Engine:
@@ -42,7 +42,7 @@ class Engine:
         self._runtime = runtime
         self._owner = owner
         self._stopping = runtime.event()
-        self._checked: dict[int, tuple[float, Guest]] = {}  # what the checks read, for those that start at once
+        self._checked: dict[int, tuple[float, Situation]] = {}  # what the checks read, for those that start at once
 
     def stop(self) -> None:
         """Begin nothing more. What runs goes on in libvirt."""
@@ -67,8 +67,7 @@ class Engine:
             raise
         except Exception as error:
             raise self._failed(migration) from error
-        if situation.guest is not None:
-            self._checked[migration.id] = (self._runtime.monotonic(), situation.guest)
+        self._checked[migration.id] = (self._runtime.monotonic(), situation)
         destination = situation.destination.name
         self._store.migrations.advance(migration.id, Status.QUEUED, self._owner, f"to {destination}", destination=destination)
         self.admit()
@@ -163,9 +162,9 @@ class Engine:
         if ends is None:
             self._unwatched(migration)
             return None
-        guest = self._guest(migration, ends[0])
-        attempt = Attempt(self._store, self._runtime, migration, *ends, self._pace(), guest.memory_mib if guest else 0)
-        if migration.status is Status.PREPARING and not self._start(migration, attempt, guest):
+        memory_mib = self._store.servers.get(migration.server_uuid).memory_mib
+        attempt = Attempt(self._store, self._runtime, migration, *ends, self._pace(), memory_mib)
+        if migration.status is Status.PREPARING and not self._start(migration, attempt):
             return None
         return attempt
 
@@ -174,25 +173,28 @@ class Engine:
         if self._store.migrations.finish(migration, outcome, self._owner, presences) and not outcome.lost:
             self._look_again(migration.server_uuid, presences)
 
-    def _start(self, migration: Migration, attempt: Attempt, guest: Guest | None) -> bool:
+    def _start(self, migration: Migration, attempt: Attempt) -> bool:
         """Tell libvirt. False when it may not start after all."""
-        destination = self._inventory.get(migration.destination or "")
-        if guest is None or destination is None:
-            self._refuse(migration, f"The guest cannot be found on {migration.source} any more.")
+        try:
+            situation = self._situation_now(migration)
+        except exceptions.Refused as refusal:
+            self._refuse(migration, str(refusal))
             return False
+        destination = self._inventory.get(situation.destination.name)
+        if situation.guest is None or destination is None:  # a check has refused both; for the type checker
+            raise AssertionError(situation)
         if not self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, started_at=self._runtime.now()):
             return False
-        attempt.start(planning.plan(guest, destination.settings, migration.policy))
+        attempt.start(planning.plan(situation, destination.settings, migration.policy))
         return True
 
-    def _guest(self, migration: Migration, source: Hypervisor) -> Guest | None:
-        read_at, guest = self._checked.pop(migration.id, (float("-inf"), None))
-        if guest is not None and self._runtime.monotonic() - read_at < _FRESH_S:
-            return guest
-        try:
-            return source.guest(migration.server_uuid)
-        except exceptions.HypervisorError:
-            return None
+    def _situation_now(self, migration: Migration) -> Situation:
+        """What the checks found a moment ago; they are repeated for a migration that waited, or that was taken up. Raises what refuses it."""
+        checked_at, situation = self._checked.pop(migration.id, (float("-inf"), None))
+        if situation is not None and self._runtime.monotonic() - checked_at < _FRESH_S:
+            return situation
+        self._inventory.wait_settled(_SETTLE_S)
+        return self._pass(migration, Survey(self._inventory, migration).situation(migration.destination or ""))
 
     def _ends(self, migration: Migration) -> tuple[Hypervisor, Hypervisor] | None:
         watchers = [self._inventory.get(name or "") for name in (migration.source, migration.destination)]

@@ -13,7 +13,7 @@ from oslo_db import api as db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import exc as sqlalchemy_exceptions
 from sqlalchemy.orm import Session
 
 from livemig import exceptions
@@ -71,20 +71,13 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (db_exception.DBDuplicateEntry, db_exception.DBDeadlock):
-        raise
-    except (db_exception.DBConnectionError, db_exception.DBNonExistentDatabase) as error:
+    except _AWAY as error:
         raise exceptions.DatabaseUnavailable from error
-    except db_exception.DBError as error:
-        if _is_lost(error):
-            raise exceptions.DatabaseUnavailable from error
-        raise
 
 
-def _is_lost(error: db_exception.DBError) -> bool:
-    """Failures that oslo.db does not tell apart: SQLite that stayed locked, or a pool that gave no connection in time."""
-    cause = error.inner_exception
-    return isinstance(cause, SQLAlchemyError) and ("database is locked" in str(cause) or "QueuePool limit" in str(cause))
+# Beside lost connections: oslo.db passes on as they are the operational errors that it does not tell apart, such as a SQLite file that stayed locked
+# or a server that shuts down; and a pool may have no connection left.
+_AWAY = (db_exception.DBConnectionError, db_exception.DBNonExistentDatabase, sqlalchemy_exceptions.OperationalError, sqlalchemy_exceptions.TimeoutError)
 
 
 def retried(function: Callable[..., T]) -> Callable[..., T]:

@@ -150,7 +150,7 @@ class Migrations:
                 write_sightings(session, host, {uuid: presence})
             session.execute(server.values(task_state=None, progress=0, host=outcome.host, updated_at=now))
             if outcome.lost:
-                session.execute(server.values(vm_state="error"))
+                session.execute(server.values(vm_state="error", lost=True))
             else:
                 follow(session, now, [uuid])
             return True

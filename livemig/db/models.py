@@ -40,7 +40,10 @@ class Host(Base):
 
 
 class Server(Base):
-    """What the API shows of a guest. `host` follows the sightings, or the engine while it migrates."""
+    """What the API shows of a guest. `host` follows the sightings, or the engine while it migrates.
+
+    A `lost` server ended a migration on no host, or on two: it stays, in error, until one host has it again.
+    """
 
     __tablename__ = "servers"
     __table_args__ = (Index("servers_order", "created_at", "uuid"), Index("servers_host", "host"))
@@ -52,6 +55,7 @@ class Server(Base):
     power_state: Mapped[int]
     task_state: Mapped[str | None] = mapped_column(String(32))
     progress: Mapped[int] = mapped_column(default=0)
+    lost: Mapped[bool] = mapped_column(default=False)
     memory_mib: Mapped[int] = mapped_column(default=0)
     vcpus: Mapped[int] = mapped_column(default=0)
     project_id: Mapped[str] = mapped_column(Name, default="")

@@ -15,7 +15,7 @@ from livemig.db.engine import Database, retried
 from livemig.db.rows import to_server
 from livemig.facts import Presence, ServerFacts
 from livemig.runtime import Runtime
-from livemig.whereabouts import SHOWN, where
+from livemig.whereabouts import SHOWN, found_again, where
 
 
 class Servers:
@@ -76,12 +76,14 @@ def follow(session: Session, now: datetime, uuids: Iterable[str], said: Mapping[
 
 
 def _place(session: Session, now: datetime, uuid: str, row: models.Server | None, seen: dict[str, Presence], said: ServerFacts | None) -> None:
+    if row is not None and row.lost and not found_again(seen):
+        return
     host = where(row.host if row else None, seen)
     if host is None:
         session.execute(delete(models.Server).where(models.Server.uuid == uuid))
         return
     vm_state, power_state = SHOWN[seen[host]]
-    values: dict[str, Any] = {"host": host, "vm_state": vm_state, "power_state": int(power_state)}
+    values: dict[str, Any] = {"host": host, "vm_state": vm_state, "power_state": int(power_state), "lost": False}
     if said is not None and said.presence is not Presence.ABSENT:
         values.update(name=said.name, memory_mib=said.memory_mib, vcpus=said.vcpus)
     if row is None:

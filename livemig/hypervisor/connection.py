@@ -222,6 +222,8 @@ class Hypervisor:
         flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER
         if plan.persistent:
             flags |= libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+        if plan.shared_files:
+            flags |= libvirt.VIR_MIGRATE_UNSAFE
         if plan.auto_converge:
             flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
         return int(flags)

@@ -24,12 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed or (guest ticks) broken, 2 something is missing on this machine or the call was wrong."""
     arguments = _parser().parse_args(argv)
     try:
-        lacks = preflight.missing() if arguments.needs_all else []
+        lacks = arguments.missing()
         if lacks:
             print("This machine lacks:", *lacks, sep="\n  ", file=sys.stderr)
             return 2
-        result: int | None = arguments.verb(Lab(arguments.dir, ThreadRuntime()), arguments)
-        return result or 0
+        return arguments.verb(Lab(arguments.dir, ThreadRuntime()), arguments) or 0
     except (LabError, OSError) as error:
         print(f"livemig-lab: {error}", file=sys.stderr)
         return 1
@@ -93,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "--dir", default=os.environ.get("LIVEMIG_LAB_DIR", DIRECTORY), help="where the lab is (default: $LIVEMIG_LAB_DIR or %(default)s)"
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    _verb(verbs, "up", up, "make the lab, or mend it", ("--hosts", {"type": int, "default": 2, "help": "how many hosts (default: 2)"}), needs_all=True)
+    how_many = ("--hosts", {"type": int, "default": 2, "help": "at least so many (default: 2)"})
+    _verb(verbs, "up", up, "make the lab, or mend it", how_many, missing=preflight.missing)
     guest = verbs.add_parser("guest", help="guests: add, remove, dirty, ticks").add_subparsers(required=True, metavar="COMMAND")
     name = ("name", {"metavar": "NAME"})
     _verb(
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         ("--memory", {"type": int, "default": 256, "metavar": "MIB"}),
         ("--vcpus", {"type": int, "default": 1}),
         ("--dirty", {"type": int, "default": 0, "metavar": "MIB_PER_S", "help": "memory it changes each second (default: 0)"}),
-        needs_all=True,
+        missing=preflight.missing,
     )  # fmt: skip
     _verb(guest, "remove", guest_remove, "take a guest away", name)
     _verb(guest, "dirty", guest_dirty, "change the rate at which it dirties memory", name, ("mib_s", {"type": int, "metavar": "MIB_PER_S"}))
@@ -125,11 +125,18 @@ def _link(verbs: Any) -> None:
     _verb(hows, "heal", link, "plug it in, at full speed")
 
 
-def _verb(verbs: Any, name: str, function: Callable[[Lab, Arguments], int | None], text: str, *arguments: tuple[str, Any], needs_all: bool = False) -> None:
+def _verb(
+    verbs: Any,
+    name: str,
+    function: Callable[[Lab, Arguments], int | None],
+    text: str,
+    *arguments: tuple[str, Any],
+    missing: Callable[[], list[str]] = preflight.missing_rights,
+) -> None:
     parser = verbs.add_parser(name, help=text, description=text)
     for argument, options in arguments:
         parser.add_argument(argument, **options)
-    parser.set_defaults(verb=function, needs_all=needs_all)
+    parser.set_defaults(verb=function, missing=missing)
 
 
 if __name__ == "__main__":

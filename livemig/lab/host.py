@@ -78,6 +78,15 @@ class Host:
         self.uuid = str(uuid.uuid5(NAMESPACE, str(self.base)))
         self._runtime = runtime
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Host) and other.base == self.base
+
+    def __hash__(self) -> int:
+        return hash(self.base)
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name} {self.address}>"
+
     @property
     def uri(self) -> str:
         """Where other hosts and clients reach its libvirtd."""

@@ -41,7 +41,7 @@ def cache() -> Path:
 
 
 def is_cached() -> bool:
-    return (cache() / "kernel" / "vmlinuz").exists()
+    return os.path.exists(cache() / "kernel" / "vmlinuz")  # False, too, where one may not look
 
 
 def prepare() -> Boot:

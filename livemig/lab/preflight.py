@@ -39,18 +39,18 @@ FEATURES = {
 
 def missing() -> list[str]:
     """One line for each thing that is missing; [] when a lab can be made here."""
-    lacks = [*_machine(), *_packages()]
+    lacks = [*missing_rights(), *_packages()]
     return lacks or list(_features())
 
 
-def _machine() -> Iterator[str]:
-    if platform.machine() != "x86_64":
-        yield f"an x86_64 machine (this is {platform.machine()})"
-    if os.geteuid() != 0:
-        yield "root: run it with sudo"
+def missing_rights() -> list[str]:
+    """What even looking at a lab, or taking it away, needs."""
+    return [] if os.geteuid() == 0 else ["root: run it with sudo"]
 
 
 def _packages() -> Iterator[str]:
+    if platform.machine() != "x86_64":
+        yield f"an x86_64 machine (this is {platform.machine()})"
     commands = COMMANDS if kernel.is_cached() else COMMANDS | FETCHING
     for command, package in commands.items():
         if shutil.which(command) is None:

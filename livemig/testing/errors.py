@@ -66,9 +66,7 @@ def _failed(text: str, domain: int) -> Fault:
 
 
 # Connections
-CANNOT_RESOLVE = Fault(
-    C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_RPC, "Unable to resolve address '{host}' service '{port}': Name or service not known"
-)
+CANNOT_RESOLVE = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_RPC, "Unable to resolve address '{host}' service '{port}': Name or service not known")
 REFUSED = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_RPC, "unable to connect to server at '{host}:{port}': Connection refused")
 NO_ROUTE = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_RPC, "unable to connect to server at '{host}:{port}': No route to host")
 SOCKET_CLOSED = Fault(C.VIR_ERR_INTERNAL_ERROR, C.VIR_FROM_RPC, "internal error: client socket is closed")
@@ -86,9 +84,7 @@ READ_ONLY = Fault(C.VIR_ERR_OPERATION_DENIED, C.VIR_FROM_DOMAIN, "operation {fun
 # Domains
 BAD_UUID = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_DOMAIN, "Invalid UUID")
 NO_DOMAIN = Fault(C.VIR_ERR_NO_DOMAIN, C.VIR_FROM_QEMU, "Domain not found: no domain with matching {key}")
-NO_METADATA = Fault(
-    C.VIR_ERR_NO_DOMAIN_METADATA, C.VIR_FROM_DOMAIN, "metadata not found: Requested metadata element is not present"
-)
+NO_METADATA = Fault(C.VIR_ERR_NO_DOMAIN_METADATA, C.VIR_FROM_DOMAIN, "metadata not found: Requested metadata element is not present")
 NO_NAME = Fault(C.VIR_ERR_NO_NAME, C.VIR_FROM_DOMAIN, "missing name information")
 XML_DETAIL = Fault(C.VIR_ERR_XML_DETAIL, C.VIR_FROM_DOMAIN, "({what}):1: {reason}")
 NAME_TAKEN = _failed("domain '{name}' already exists with uuid {uuid}", C.VIR_FROM_DOMAIN)
@@ -127,20 +123,12 @@ SOURCE_DIED = _failed("domain is not running", C.VIR_FROM_DOMAIN)
 INTERNAL = Fault(C.VIR_ERR_INTERNAL_ERROR, C.VIR_FROM_QEMU, "internal error: {reason}")
 SAME_HOST = Fault(C.VIR_ERR_INTERNAL_ERROR, C.VIR_FROM_QEMU, "internal error: Attempt to migrate guest to the same host {uuid}")
 NO_DESTINATION = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_DOMAIN, "Attempt to migrate guest to the same host")
-DIRECT = Fault(
-    C.VIR_ERR_ARGUMENT_UNSUPPORTED, C.VIR_FROM_DOMAIN, "argument unsupported: direct migration is not supported by the source host"
-)
+DIRECT = Fault(C.VIR_ERR_ARGUMENT_UNSUPPORTED, C.VIR_FROM_DOMAIN, "argument unsupported: direct migration is not supported by the source host")
 EXCLUSIVE = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_DOMAIN, "Flags '{one}' and '{other}' are mutually exclusive")
-UNKNOWN_FLAGS = Fault(
-    C.VIR_ERR_INVALID_ARG, C.VIR_FROM_QEMU, "unsupported flags (0x{flags:x}) in function qemuDomainMigratePerform3Params"
-)
+UNKNOWN_FLAGS = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_QEMU, "unsupported flags (0x{flags:x}) in function qemuDomainMigratePerform3Params")
 UNKNOWN_PARAMETER = Fault(C.VIR_ERR_ARGUMENT_UNSUPPORTED, C.VIR_FROM_NONE, "argument unsupported: parameter '{name}' not supported")
-TUNNELLED_POSTCOPY = Fault(
-    C.VIR_ERR_ARGUMENT_UNSUPPORTED, C.VIR_FROM_QEMU, "argument unsupported: post-copy is not supported with tunnelled migration"
-)
-ZEROCOPY_ALONE = Fault(
-    C.VIR_ERR_INVALID_ARG, C.VIR_FROM_DOMAIN, "Use of flag 'VIR_MIGRATE_ZEROCOPY' requires flag 'VIR_MIGRATE_PARALLEL'"
-)
+TUNNELLED_POSTCOPY = Fault(C.VIR_ERR_ARGUMENT_UNSUPPORTED, C.VIR_FROM_QEMU, "argument unsupported: post-copy is not supported with tunnelled migration")
+ZEROCOPY_ALONE = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_DOMAIN, "Use of flag 'VIR_MIGRATE_ZEROCOPY' requires flag 'VIR_MIGRATE_PARALLEL'")
 UNSAFE = Fault(C.VIR_ERR_MIGRATE_UNSAFE, C.VIR_FROM_QEMU, "Unsafe migration: Migration without shared storage is unsafe")
 CPU_INCOMPATIBLE = Fault(
     C.VIR_ERR_CPU_INCOMPATIBLE,

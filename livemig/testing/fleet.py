@@ -18,10 +18,12 @@ from livemig.runtime import Event, Runtime
 from livemig.testing import constants as C
 from livemig.testing import errors
 from livemig.testing.physics import INSTANT
+from livemig.testing.remote import PORTS
 from livemig.testing.storage import MIB, Directory, File, Pool, normal, split
 
 if TYPE_CHECKING:
-    from livemig.testing.libvirt import Libvirt, virConnect
+    from livemig.testing.connection import virConnect
+    from livemig.testing.libvirt import Libvirt
     from livemig.testing.migration import Migration
 
 T = TypeVar("T")
@@ -197,7 +199,8 @@ class Host:
     def kill_guest(self, uuid: str) -> None:
         """Kill a domain's QEMU process."""
         with self.fleet.lock:
-            self.stop(self.domains[uuid], (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_CRASHED), C.VIR_DOMAIN_EVENT_STOPPED_FAILED)
+            if self.domains[uuid].active:
+                self.stop(self.domains[uuid], (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_CRASHED), C.VIR_DOMAIN_EVENT_STOPPED_FAILED)
             self.fleet.changed()
 
     def crash(self) -> None:
@@ -406,6 +409,9 @@ class Fleet:
 
     def wait_real(self, ready: Callable[[], bool], patience: Callable[[], float | None]) -> bool:
         """The same with `patience()` giving how many of the runtime's seconds are left (None: no limit)."""
+        with self.lock:
+            if ready():
+                return True
         event = self.runtime.event()
         self._waiting.add(event)
         try:
@@ -432,6 +438,12 @@ class Fleet:
             each.follow()
         self.changed()
 
+    def reload(self, source: str | dict[str, Any]) -> None:
+        """Set the switches as the fleet's file has them now (`fleetfile.reload`)."""
+        from livemig.testing import fleetfile
+
+        fleetfile.reload(self, source)
+
     def libvirt(self, origin: str = "client") -> Libvirt:
         """A `libvirt` module over this fleet, as one process has it. `origin` names the machine it runs on, for cuts."""
         from livemig.testing.libvirt import Libvirt
@@ -447,7 +459,7 @@ class Fleet:
             self.wait(lambda: self.linked(origin, host), self.connect_s)
             if not self.linked(origin, host):
                 raise errors.NO_ROUTE(host=address, port=port)
-        if not host.up:
+        if not host.up or port not in PORTS.values():
             raise errors.REFUSED(host=address, port=port)
         return host
 

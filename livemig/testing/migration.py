@@ -5,6 +5,7 @@ The order of events and the states with their reasons are those seen on two real
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -31,6 +32,13 @@ POST_COPY_FAILED = (
 BLOCK = C.VIR_MIGRATE_NON_SHARED_DISK | C.VIR_MIGRATE_NON_SHARED_INC
 # No limit, MiB/s: libvirt's own "unlimited".
 UNLIMITED = 2**63 // MIB - 1
+
+MIGRATE_FLAGS = functools.reduce(int.__or__, (value for name, value in vars(C).items() if name.startswith("VIR_MIGRATE_") and isinstance(value, int)))
+MIGRATE_PARAMETERS = {value for name, value in vars(C).items() if name.startswith("VIR_MIGRATE_PARAM_")}
+MUTUALLY_EXCLUSIVE = (
+    ("VIR_MIGRATE_NON_SHARED_DISK", "VIR_MIGRATE_NON_SHARED_INC"),
+    ("VIR_MIGRATE_TUNNELLED", "VIR_MIGRATE_PARALLEL"),
+)
 
 
 class Migration:
@@ -314,9 +322,14 @@ class Migration:
             self._return(failure)
 
     def _remove_target(self) -> None:
+        """The source's daemon has it ended; a destination that no longer hears of the source destroys it by itself."""
         if self.target and self.destination.domains.get(self.definition.uuid) is self.target:
+            deserted = self.source.host.deaths != self._deaths[0] or self._link_lost()
+            detail = C.VIR_DOMAIN_EVENT_STOPPED_DESTROYED if deserted else C.VIR_DOMAIN_EVENT_STOPPED_FAILED
+            if deserted:
+                self._tell(self.target, C.VIR_DOMAIN_EVENT_SHUTDOWN, C.VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
             self.target.persistent = False
-            self.destination.stop(self.target, (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_FAILED), C.VIR_DOMAIN_EVENT_STOPPED_FAILED)
+            self.destination.stop(self.target, (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_FAILED), detail)
         if self._replaced:
             self.destination.domains.setdefault(self.definition.uuid, self._replaced)
 
@@ -463,3 +476,30 @@ class Migration:
 
     def _tell(self, domain: Domain, event: int, detail: int) -> None:
         domain.host.emit(C.VIR_DOMAIN_EVENT_ID_LIFECYCLE, domain, event, detail)
+
+
+def check_migration(uri: str | None, params: dict[str, Any], flags: int) -> None:
+    """Raise what libvirt refuses at once, whatever the domain."""
+    if not uri:
+        raise errors.NO_DESTINATION()
+    for one, other in MUTUALLY_EXCLUSIVE:
+        if flags & getattr(C, one) and flags & getattr(C, other):
+            raise errors.EXCLUSIVE(one=one, other=other)
+    refusals = (
+        (flags & C.VIR_MIGRATE_ZEROCOPY and not flags & C.VIR_MIGRATE_PARALLEL, errors.ZEROCOPY_ALONE()),
+        (not flags & C.VIR_MIGRATE_PEER2PEER, errors.DIRECT()),
+        (flags & ~MIGRATE_FLAGS, errors.UNKNOWN_FLAGS(flags=flags & ~MIGRATE_FLAGS)),
+        (flags & C.VIR_MIGRATE_TUNNELLED and flags & C.VIR_MIGRATE_POSTCOPY, errors.TUNNELLED_POSTCOPY()),
+        *((True, errors.UNKNOWN_PARAMETER(name=name)) for name in sorted(params.keys() - MIGRATE_PARAMETERS)),
+    )
+    for refused, error in refusals:
+        if refused:
+            raise error
+
+
+def check_disks(domain: Domain, flags: int) -> None:
+    """A writable disk in a local file must be copied."""
+    for disk in domain.definition.disks:
+        directory = domain.host.directory(split(disk.path)[0])
+        if disk.path and not disk.network and not disk.read_only and not flags & BLOCK and not (directory and directory.shared):
+            raise errors.UNSAFE()

@@ -55,6 +55,7 @@ class Copy:
     disks_left: float = 0.0
     throttle: int = 0
     counted_rate: float = 0.0
+    _cold: float = 0.0
     _dirty: float = 0.0
     _age: float = 0.0
     _sent_before: float = 0.0
@@ -63,6 +64,7 @@ class Copy:
     def __post_init__(self) -> None:
         self.disks_left = self.disks
         self.left = self.memory
+        self._cold = max(0.0, self.memory - self.working_set)
         if not self.disks:
             self._begin_memory()
 
@@ -108,7 +110,7 @@ class Copy:
 
     def start_post_copy(self) -> None:
         """The guest goes on at the other end; what is left, and what it had dirtied, follows."""
-        self.left = min(self.memory, self.left + self._dirty)
+        self._add_dirty()
         self.iteration += 1
         self.stage = Stage.POST_COPY
 
@@ -127,6 +129,7 @@ class Copy:
             return
         carried = min(self.left, carried)
         self.left -= carried
+        self._cold = max(0.0, self._cold - carried)
         self.sent += carried
         self._age += seconds
         if self.stage is Stage.PRE_COPY:
@@ -151,12 +154,16 @@ class Copy:
         """Count the pages dirtied since the last time: what begins the next iteration."""
         self._converge_automatically()
         self.counted_rate = self._dirty / self._age
-        self.left = min(self.memory, self.left + self._dirty)
+        self._add_dirty()
         self.iteration += 1
         self._dirty = self._age = 0.0
         self._sent_before = self.sent
         if self.left <= self.bandwidth * self.max_downtime:
             self.stage = Stage.CONVERGED
+
+    def _add_dirty(self) -> None:
+        """A page that was dirtied before it was sent counts once, so no more is left than the working set and what was never sent of the rest."""
+        self.left = min(self.left + self._dirty, max(self.left, self._cold + self.working_set))
 
     def _converge_automatically(self) -> None:
         if not self.auto_converge:

@@ -26,9 +26,7 @@ KNOWN = (*BASE, *LINES[0], *LINES[1])
 
 def runs(host_model: str, guest_model: str) -> bool:
     """Whether a host with the one CPU can run a guest with the other."""
-    return guest_model in BASE or any(
-        host_model in line and guest_model in line and line.index(guest_model) <= line.index(host_model) for line in LINES
-    )
+    return guest_model in BASE or any(host_model in line and guest_model in line and line.index(guest_model) <= line.index(host_model) for line in LINES)
 
 
 def vendor(model: str) -> str:

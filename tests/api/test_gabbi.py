@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gabbi.driver import test_pytest  # noqa: F401 - the test function that pytest calls
-from gabbi.driver import py_test_generator
+from gabbi.driver import (
+    py_test_generator,
+    test_pytest,  # noqa: F401 - the test function that pytest calls
+)
 
 from tests.api import fixtures
 

@@ -9,7 +9,7 @@ from livemig.testing.runtime import VirtualRuntime
 from tests.service import Service
 
 
-@pytest.fixture(params=range(3))
+@pytest.fixture(params=range(3), ids=lambda seed: f"seed{seed}")
 def runtime(request: pytest.FixtureRequest) -> Iterator[VirtualRuntime]:
     runtime = VirtualRuntime(seed=request.param)
     yield runtime

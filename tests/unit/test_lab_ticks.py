@@ -1,5 +1,12 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
 from livemig.lab.ticks import TickWatch, judge
-from livemig.runtime import ThreadRuntime
+from livemig.testing.runtime import VirtualRuntime
 
 
 def log(*lines: str) -> str:
@@ -48,23 +55,29 @@ def test_cut_line() -> None:
     assert ticks.missing == (5,)
 
 
-def test_watch(tmp_path) -> None:
+@pytest.fixture
+def runtime() -> Iterator[VirtualRuntime]:
+    made = VirtualRuntime()
+    yield made
+    made.close()
+
+
+def test_watch(tmp_path: Path, runtime: VirtualRuntime) -> None:
     path = tmp_path / "guest.log"
     path.write_text(log("tick 0 1.50"))
-    runtime = ThreadRuntime()
     with TickWatch(path, runtime) as watch:
         for number in range(1, 6):
-            runtime.sleep(0.3 if number == 3 else 0.02)
+            runtime.sleep(0.3 if number == 3 else 0.1)
             with path.open("a") as file:
                 file.write(log(f"tick {number} 1.60"))
-        assert watch.stop() >= 0.3
-    assert watch.longest_gap_s < 1.0
+        assert watch.stop() == pytest.approx(0.3, abs=0.011)
+    runtime.sleep(10)
+    assert watch.longest_gap_s == pytest.approx(0.3, abs=0.011), "it does not grow once stopped"
 
 
-def test_watch_counts_the_time_since_the_last_tick(tmp_path) -> None:
+def test_watch_counts_the_time_since_the_last_tick(tmp_path: Path, runtime: VirtualRuntime) -> None:
     path = tmp_path / "guest.log"
     path.touch()
-    runtime = ThreadRuntime()
     with TickWatch(path, runtime) as watch:
-        runtime.sleep(0.1)
-        assert watch.longest_gap_s >= 0.1
+        runtime.sleep(7)
+        assert watch.longest_gap_s == pytest.approx(7)

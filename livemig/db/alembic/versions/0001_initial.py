@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.Column("power_state", sa.Integer(), nullable=False),
         sa.Column("task_state", sa.String(length=32), nullable=True),
         sa.Column("progress", sa.Integer(), nullable=False),
+        sa.Column("lost", sa.Boolean(), nullable=False),
         sa.Column("memory_mib", sa.Integer(), nullable=False),
         sa.Column("vcpus", sa.Integer(), nullable=False),
         sa.Column("project_id", sa.String(length=255), nullable=False),

@@ -1,0 +1,25 @@
+"""Fixtures of every kind of test."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from livemig.lab import preflight
+from livemig.lab.lab import Lab
+from livemig.runtime import ThreadRuntime
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Two real hosts without guests. Tests name their guests as they like, remove them, and heal what they break."""
+    lacks = preflight.missing()
+    if lacks:
+        pytest.fail(f"no lab on this machine (tools/test --no-lab leaves these tests out): {'; '.join(lacks)}")
+    lab = Lab(Path(tempfile.mkdtemp(prefix="livemig-lab-")), ThreadRuntime())
+    lab.up()
+    yield lab
+    lab.down()

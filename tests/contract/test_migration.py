@@ -1,0 +1,263 @@
+"""Live migration: states, reasons, events, statistics and codes, the same in the mock and from libvirtd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.contract.pair import DESTINATION, SOURCE, Pair
+from tests.contract.worlds import GUEST, RUNTIME
+
+RUNNING, PAUSED, SHUT_OFF = 1, 3, 5
+MIGRATED, MIGRATION, USER = (RUNNING, 2), (PAUSED, 2), (PAUSED, 1)
+WHILE_COPYING = {
+    "type", "operation", "time_elapsed", "downtime", "setup_time",
+    "data_total", "data_processed", "data_remaining", "memory_total", "memory_processed", "memory_remaining",
+    "memory_constant", "memory_normal", "memory_normal_bytes", "memory_dirty_rate", "memory_iteration", "memory_postcopy_requests", "memory_page_size",
+    "disk_total", "disk_processed", "disk_remaining",
+}  # fmt: skip
+COMPLETED = (WHILE_COPYING | {"time_elapsed_net", "downtime_net", "memory_bps"}) - {"type"}
+
+
+def test_success(pair: Pair) -> None:
+    """States, statistics and knobs while it goes on, then the order of events to its end."""
+    before = pair.state(SOURCE)
+    assert before is not None and before[0] == RUNNING
+    call = pair.slow()
+    assert pair.state(SOURCE) == before
+    pair.until(lambda: pair.state(DESTINATION) == MIGRATION)
+    stats = pair.guest.jobStats()
+    assert WHILE_COPYING <= set(stats) <= WHILE_COPYING | {"memory_bps"}
+    assert (stats["type"], stats["operation"]) == (pair.libvirt.VIR_DOMAIN_JOB_UNBOUNDED, pair.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT)
+    assert stats["downtime"] == pair.guest.migrateGetMaxDowntime() == 300
+    assert stats["memory_total"] >= 256 * 1024**2 and stats["memory_page_size"] == 4096
+    assert stats["memory_remaining"] < stats["memory_total"]
+    assert pair.guest.jobInfo()[0] == pair.libvirt.VIR_DOMAIN_JOB_UNBOUNDED
+    assert pair.code(pair.guest.migrateToURI3, pair.destination_uri, {}, pair.MOVE) == pair.libvirt.VIR_ERR_OPERATION_INVALID
+    assert pair.code(pair.guest.migrateStartPostCopy) == pair.libvirt.VIR_ERR_OPERATION_INVALID
+    pair.guest.migrateSetMaxDowntime(400)
+    pair.guest.migrateSetMaxSpeed(500)
+    assert call.result() is None
+    pair.until(lambda: pair.names(SOURCE)[-1] == ("completed",))
+    assert pair.names(SOURCE) == [("iteration",), ("suspended", 1), ("iteration",), ("stopped", 3), ("completed",)]
+    assert pair.names(DESTINATION) == [("started", 1), ("defined", 0), ("resumed", 1)]
+    assert pair.events.index((DESTINATION, "started", 1)) < pair.events.index((SOURCE, "iteration"))
+    assert pair.events.index((DESTINATION, "resumed", 1)) < pair.events.index((SOURCE, "stopped", 3))
+    assert pair.of(SOURCE)[-1][1] == COMPLETED
+    pair.until(lambda: pair.state(SOURCE) is None)
+    assert pair.state(DESTINATION) == MIGRATED
+    arrived = pair.destination.lookupByName(GUEST)
+    assert arrived.isPersistent() == 1 and arrived.ID() > 0
+    done = arrived.jobStats(pair.libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | pair.libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED)
+    assert set(done) == COMPLETED | {"type"}
+    assert (done["type"], done["operation"]) == (pair.libvirt.VIR_DOMAIN_JOB_COMPLETED, pair.libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)
+    assert 0 < done["downtime"] < 2000
+    assert arrived.jobStats()["type"] == pair.libvirt.VIR_DOMAIN_JOB_NONE
+
+
+def test_before_qemu_begins(pair: Pair) -> None:
+    """libvirt's job is there first: no memory is shown, and post-copy cannot begin."""
+    call = pair.migrate(pair.MOVE | pair.libvirt.VIR_MIGRATE_POSTCOPY, bandwidth=2)
+    stats = pair.until(lambda: (found := pair.guest.jobStats())["type"] and found)
+    assert stats["memory_total"] == stats["memory_remaining"] == 0 and "downtime" not in stats and "memory_page_size" not in stats
+    assert pair.code(pair.guest.migrateStartPostCopy) == pair.libvirt.VIR_ERR_INTERNAL_ERROR
+    pair.heard(SOURCE, "iteration")
+    pair.guest.abortJob()
+    assert call.result() == pair.libvirt.VIR_ERR_OPERATION_ABORTED
+
+
+def test_abort(pair: Pair) -> None:
+    before = pair.state(SOURCE)
+    call = pair.slow()
+    pair.guest.abortJob()
+    assert call.result() == pair.libvirt.VIR_ERR_OPERATION_ABORTED
+    pair.heard(DESTINATION, "stopped", 5)
+    assert pair.names(SOURCE) == [("iteration",)]
+    assert pair.names(DESTINATION) == [("started", 1), ("stopped", 5)]
+    assert (pair.state(SOURCE), pair.state(DESTINATION)) == (before, None)
+    assert pair.guest.jobStats() == {"type": pair.libvirt.VIR_DOMAIN_JOB_NONE}
+    assert pair.code(pair.guest.abortJob) == pair.libvirt.VIR_ERR_OPERATION_INVALID
+
+
+def test_suspended_meanwhile_and_aborted(pair: Pair) -> None:
+    """The guest goes on where it was."""
+    call = pair.slow()
+    pair.guest.suspend()
+    assert pair.state(SOURCE) == MIGRATION
+    pair.guest.abortJob()
+    assert call.result() == pair.libvirt.VIR_ERR_OPERATION_ABORTED
+    pair.heard(SOURCE, "resumed", 1)
+    assert pair.names(SOURCE) == [("iteration",), ("suspended", 1), ("resumed", 1)]
+    assert pair.state(SOURCE) == (RUNNING, pair.libvirt.VIR_DOMAIN_RUNNING_MIGRATION_CANCELED)
+
+
+def test_suspended_meanwhile_and_let_go(pair: Pair) -> None:
+    """How a migration is forced to its end: the guest runs again on the destination."""
+    call = pair.slow()
+    pair.guest.suspend()
+    pair.guest.migrateSetMaxSpeed(500)
+    assert call.result() is None
+    assert pair.state(DESTINATION) == MIGRATED
+    assert pair.names(SOURCE)[:3] == [("iteration",), ("suspended", 1), ("iteration",)]
+
+
+def test_paused_guest_stays_paused(pair: Pair) -> None:
+    pair.guest.suspend()
+    assert pair.state(SOURCE) == USER
+    assert pair.migrate().result() is None
+    pair.heard(SOURCE, "stopped", 3)
+    assert pair.names(DESTINATION) == [("started", 1), ("defined", 0), ("suspended", 0)]
+    assert ("suspended", 1) not in pair.names(SOURCE)
+    assert pair.state(DESTINATION) == USER
+    arrived = pair.destination.lookupByName(GUEST)
+    arrived.resume()
+    assert arrived.state() == [RUNNING, pair.libvirt.VIR_DOMAIN_RUNNING_UNPAUSED]
+
+
+def test_transient_and_back(pair: Pair) -> None:
+    """Without the two flags the definition stays behind, shut off, and is updated by the way back."""
+    assert pair.migrate(pair.PLAIN).result() is None
+    pair.until(lambda: pair.state(SOURCE) == (SHUT_OFF, pair.libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED))
+    assert pair.names(DESTINATION) == [("started", 1), ("resumed", 1)]
+    assert pair.state(DESTINATION) == MIGRATED
+    arrived = pair.destination.lookupByName(GUEST)
+    assert (arrived.isPersistent(), pair.guest.isPersistent()) == (0, 1)
+    back = pair.destination.lookupByName(GUEST)
+    assert pair.code(back.migrateToURI3, pair.source_uri, {}, pair.MOVE) is None
+    pair.heard(SOURCE, "defined", 1)
+    assert (pair.state(SOURCE), pair.state(DESTINATION)) == (MIGRATED, None)
+
+
+def test_post_copy(pair: Pair) -> None:
+    libvirt = pair.libvirt
+    call = pair.slow(libvirt.VIR_MIGRATE_POSTCOPY)
+    pair.guest.migrateSetMaxSpeed(20, libvirt.VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY)
+    pair.guest.migrateStartPostCopy()
+    pair.heard(DESTINATION, "resumed", 3)
+    pair.heard(SOURCE, "suspended", 7)
+    pair.until(lambda: pair.state(SOURCE) == (PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY))
+    assert pair.state(DESTINATION) == (RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY)
+    assert pair.code(pair.guest.abortJob) == libvirt.VIR_ERR_OPERATION_INVALID
+    assert call.result() is None
+    pair.until(lambda: pair.names(SOURCE)[-1] == ("completed",))
+    assert pair.names(SOURCE) == [("iteration",), ("suspended", 1), ("suspended", 7), ("iteration",), ("stopped", 3), ("completed",)]
+    assert pair.names(DESTINATION) == [("started", 1), ("defined", 0), ("resumed", 3), ("resumed", 1)]
+    assert (pair.state(SOURCE), pair.state(DESTINATION)) == (None, MIGRATED)
+    completed = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED
+    assert pair.destination.lookupByName(GUEST).jobStats(completed) == {"type": libvirt.VIR_DOMAIN_JOB_NONE}
+
+
+def test_post_copy_interrupted_and_resumed(pair: Pair) -> None:
+    libvirt = pair.libvirt
+    call = pair.slow(libvirt.VIR_MIGRATE_POSTCOPY)
+    pair.guest.migrateSetMaxSpeed(5, libvirt.VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY)
+    pair.guest.migrateStartPostCopy()
+    pair.heard(DESTINATION, "resumed", 3)
+    RUNTIME.sleep(1)  # QEMU 7.2 was seen to hang on the resume of one interrupted in its first instant
+    pair.guest.abortJobFlags(libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY)
+    assert call.result() == libvirt.VIR_ERR_OPERATION_FAILED
+    pair.until(lambda: pair.state(SOURCE) == (PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED))
+    assert pair.state(DESTINATION) == (RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED)
+    pair.heard(SOURCE, "suspended", 8)
+    pair.heard(DESTINATION, "resumed", 4)
+    # A resume may return an error although it resumes, or come too early for QEMU: only the states tell.
+    resume = pair.MOVE | libvirt.VIR_MIGRATE_POSTCOPY | libvirt.VIR_MIGRATE_POSTCOPY_RESUME
+    for _ in range(5):
+        RUNTIME.sleep(0.5)
+        pair.migrate(resume, bandwidth__postcopy=50).result()
+        if pair.state(SOURCE) != (PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED):
+            break
+    pair.until(lambda: pair.state(DESTINATION) == MIGRATED)
+    pair.until(lambda: pair.state(SOURCE) is None)
+
+
+def test_client_killed(pair: Pair) -> None:
+    """The source's daemon goes on by itself."""
+    kill = pair.world.doomed_client(pair.source_uri, pair.destination_uri, pair.MOVE)
+    pair.heard(SOURCE, "iteration")
+    kill()
+    pair.until(lambda: pair.state(SOURCE) is None)
+    assert pair.state(DESTINATION) == MIGRATED
+
+
+@pytest.mark.parametrize("side", [SOURCE, DESTINATION])
+def test_daemon_killed(pair: Pair, side: str) -> None:
+    """The job is cancelled, with no trace but the caller's error."""
+    before = pair.state(SOURCE)
+    call = pair.slow()
+    uri = pair.source_uri if side == SOURCE else pair.destination_uri
+    pair.world.kill_daemon(uri)
+    assert call.result() in (pair.libvirt.VIR_ERR_INTERNAL_ERROR, pair.libvirt.VIR_ERR_SYSTEM_ERROR)
+    pair.heard(side, "closed", pair.libvirt.VIR_CONNECT_CLOSE_REASON_ERROR)
+    assert pair.code(pair.libvirt.open, uri) == pair.libvirt.VIR_ERR_SYSTEM_ERROR
+    if side == SOURCE:
+        pair.heard(DESTINATION, "stopped", 1)
+    pair.world.start_daemon(uri)
+    pair.reconnect()
+    pair.until(lambda: pair.state(DESTINATION) is None)
+    pair.until(lambda: pair.state(SOURCE) == before)
+    assert pair.guest.jobStats() == {"type": pair.libvirt.VIR_DOMAIN_JOB_NONE}
+
+
+def test_qemu_of_the_destination_killed(pair: Pair) -> None:
+    before = pair.state(SOURCE)
+    call = pair.slow()
+    pair.world.kill_guest(pair.destination_uri)
+    assert call.result() == pair.libvirt.VIR_ERR_OPERATION_FAILED
+    assert (pair.state(SOURCE), pair.state(DESTINATION)) == (before, None)
+
+
+def test_qemu_of_the_source_killed(pair: Pair) -> None:
+    call = pair.slow()
+    pair.world.kill_guest(pair.source_uri)
+    assert call.result() == pair.libvirt.VIR_ERR_OPERATION_FAILED
+    pair.heard(SOURCE, "stopped", 5)
+    pair.until(lambda: pair.state(SOURCE) == (SHUT_OFF, pair.libvirt.VIR_DOMAIN_SHUTOFF_CRASHED))
+    pair.until(lambda: pair.state(DESTINATION) is None)
+
+
+REFUSED_FLAGS: tuple[tuple[str, Callable[[Pair], int], str], ...] = (
+    ("not peer to peer", lambda pair: int(pair.libvirt.VIR_MIGRATE_LIVE), "VIR_ERR_ARGUMENT_UNSUPPORTED"),
+    ("tunnelled post-copy", lambda pair: pair.PLAIN | pair.libvirt.VIR_MIGRATE_TUNNELLED | pair.libvirt.VIR_MIGRATE_POSTCOPY, "VIR_ERR_ARGUMENT_UNSUPPORTED"),
+    ("unknown", lambda pair: pair.PLAIN | 1 << 30, "VIR_ERR_INVALID_ARG"),
+    ("both ways of disks", lambda pair: pair.PLAIN | pair.libvirt.VIR_MIGRATE_NON_SHARED_DISK | pair.libvirt.VIR_MIGRATE_NON_SHARED_INC, "VIR_ERR_INVALID_ARG"),
+    ("parallel in a tunnel", lambda pair: pair.PLAIN | pair.libvirt.VIR_MIGRATE_TUNNELLED | pair.libvirt.VIR_MIGRATE_PARALLEL, "VIR_ERR_INVALID_ARG"),
+)
+
+
+def test_refused_calls(pair: Pair) -> None:
+    for name, flags, code in REFUSED_FLAGS:
+        assert pair.code(pair.guest.migrateToURI3, pair.destination_uri, {}, flags(pair)) == getattr(pair.libvirt, code), name
+    cases = (
+        (pair.destination_uri, {"foo": 1}, "VIR_ERR_ARGUMENT_UNSUPPORTED"),
+        (pair.source_uri, {}, "VIR_ERR_INTERNAL_ERROR"),
+        ("", {}, "VIR_ERR_INVALID_ARG"),
+        (pair.destination_uri.replace("/system", ":1/system"), {}, "VIR_ERR_SYSTEM_ERROR"),
+        ("qemu+tcp://no-such-host.invalid/system", {}, "VIR_ERR_SYSTEM_ERROR"),
+    )
+    for uri, parameters, code in cases:
+        assert pair.code(pair.guest.migrateToURI3, uri, parameters, pair.MOVE) == getattr(pair.libvirt, code), uri
+
+
+def test_destination_has_it_already(pair: Pair) -> None:
+    libvirt, xml = pair.libvirt, pair.guest.XMLDesc(0)
+    copy = pair.destination.createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED)
+    try:
+        assert pair.migrate().result() == libvirt.VIR_ERR_OPERATION_INVALID
+    finally:
+        copy.destroy()
+    renamed = pair.destination.defineXML(xml.replace(f"<name>{GUEST}<", "<name>other<"))
+    assert pair.migrate().result() == libvirt.VIR_ERR_OPERATION_FAILED
+    renamed.undefine()
+    uuid = pair.guest.UUIDString()
+    namesake = pair.destination.defineXML(xml.replace(uuid, uuid[:-1] + ("0" if uuid[-1] != "0" else "1")))
+    assert pair.migrate().result() == libvirt.VIR_ERR_OPERATION_FAILED
+    namesake.undefine()
+    assert pair.state(DESTINATION) is None
+
+
+def test_knobs_stay_set(pair: Pair) -> None:
+    pair.guest.migrateSetMaxDowntime(450)
+    pair.guest.migrateSetMaxSpeed(77)
+    assert (pair.guest.migrateGetMaxDowntime(), pair.guest.migrateGetMaxSpeed()) == (450, 77)

@@ -1,0 +1,156 @@
+"""The two worlds in which the same cases are run: the mock's fleet, and the lab's real daemons."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+from livemig.runtime import Runtime, ThreadRuntime
+from livemig.testing.fleet import Fleet
+
+RUNTIME: Runtime = ThreadRuntime()
+GUEST = "contract"
+CLIENT = "import libvirt, sys; libvirt.open({0!r}).lookupByName({1!r}).migrateToURI3({2!r}, {{}}, {3})"
+
+
+class World(Protocol):
+    libvirt: Any
+    uris: tuple[str, str]
+    shared: str
+    """A directory that both hosts have in common."""
+    local: str
+    """A directory that each host has for itself."""
+    bad_cpu: str
+    """A CPU model which the hosts cannot run."""
+
+    def ensure_guest(self) -> None:
+        """Have the guest run on some host, defined there, and leave nothing of it on the other."""
+
+    def kill_daemon(self, uri: str) -> None: ...
+    def start_daemon(self, uri: str) -> None: ...
+    def kill_guest(self, uri: str) -> None: ...
+    def doomed_client(self, source: str, destination: str, flags: int) -> Callable[[], None]:
+        """Let a process of its own migrate the guest; the function returned kills that process."""
+
+
+class MockWorld:
+    shared = "/srv/shared"
+    local = "/var/lib/libvirt/images"
+    bad_cpu = "EPYC-Milan"
+
+    def __init__(self) -> None:
+        self.fleet = Fleet(RUNTIME, speed=8)
+        self.hosts = [self.fleet.add_host(f"node{number}", f"10.0.0.{number}", keepalive=(2, 3)) for number in (1, 2)]
+        self.uris = ("qemu+tcp://10.0.0.1/system", "qemu+tcp://10.0.0.2/system")
+        self.libvirt = self.fleet.libvirt()
+        self.fleet.add_directory(self.shared)
+        for host in self.hosts:
+            self.fleet.add_local_directory(host, self.local)
+
+    def ensure_guest(self) -> None:
+        if not any(domain.runs and domain.persistent for host in self.hosts for domain in host.domains.values()):
+            for host in self.hosts:
+                host.domains.clear()
+            self.fleet.add_guest(GUEST, "node1", memory_mib=256, vcpus=1, dirty_mib_s=1)
+
+    def kill_daemon(self, uri: str) -> None:
+        self._host(uri).up = False
+
+    def start_daemon(self, uri: str) -> None:
+        self._host(uri).up = True
+
+    def kill_guest(self, uri: str) -> None:
+        host = self._host(uri)
+        host.kill_guest(next(iter(host.domains)))
+
+    def doomed_client(self, source: str, destination: str, flags: int) -> Callable[[], None]:
+        other = self.fleet.libvirt("other")
+        connection = other.open(source)
+
+        def migrate() -> None:
+            with suppress(other.libvirtError):
+                connection.lookupByName(GUEST).migrateToURI3(destination, {}, flags)
+
+        RUNTIME.start("doomed", migrate)
+        return lambda: connection.close() and None
+
+    def _host(self, uri: str) -> Any:
+        return self.hosts[self.uris.index(uri)]
+
+
+class LabWorld:
+    local = "/var/lib/libvirt/images"
+    bad_cpu = "EPYC-Milan"
+
+    def __init__(self, lab: Any) -> None:
+        import libvirt
+
+        self.libvirt = libvirt
+        self.lab = lab
+        self.hosts = lab.hosts[:2]
+        self.uris = tuple(host.uri for host in self.hosts)
+        self.shared = str(lab.shared)
+
+    def ensure_guest(self) -> None:
+        for host in self.hosts:
+            host.start_daemon()
+        states = [host.virsh("list", "--all", "--persistent", "--state-running", "--name").split() for host in self.hosts]
+        there = [host.virsh("list", "--all", "--name").split() for host in self.hosts]
+        if sum(GUEST in names for names in states) != 1 or sum(GUEST in names for names in there) != 1:
+            for guest in self.lab.guests:
+                if guest.name == GUEST:
+                    guest.remove()
+            self.lab.add_guest(GUEST)
+
+    def kill_daemon(self, uri: str) -> None:
+        self._host(uri).kill_daemon()
+
+    def start_daemon(self, uri: str) -> None:
+        self._host(uri).start_daemon()
+
+    def kill_guest(self, uri: str) -> None:
+        self._host(uri).kill_guest(GUEST)
+
+    def doomed_client(self, source: str, destination: str, flags: int) -> Callable[[], None]:
+        process = subprocess.Popen([sys.executable, "-c", CLIENT.format(source, GUEST, destination, flags)])
+
+        def kill() -> None:
+            process.kill()
+            process.wait()
+
+        return kill
+
+    def _host(self, uri: str) -> Any:
+        return self.hosts[self.uris.index(uri)]
+
+
+class EventThread:
+    """libvirt's event loop, which is one for a process and registered before any connection."""
+
+    def __init__(self, libvirt: Any) -> None:
+        self.libvirt = libvirt
+        self.going = True
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        libvirt.virEventRegisterDefaultImpl()
+        libvirt.virEventAddTimeout(100, lambda _timer, _opaque: None, None)
+        self.task = RUNTIME.start("events", self.run)
+
+    def run(self) -> None:
+        while self.going:
+            self.libvirt.virEventRunDefaultImpl()
+
+    def end(self) -> None:
+        self.going = False
+        self.task.join(5)
+
+
+@contextmanager
+def event_thread(libvirt: Any) -> Iterator[None]:
+    thread = EventThread(libvirt)
+    try:
+        yield
+    finally:
+        thread.end()
