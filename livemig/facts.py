@@ -117,10 +117,10 @@ class Job:
 
     @property
     def progress(self) -> int:
-        """Percent as Nova counts it: what of the memory is not remaining."""
+        """Percent as Nova counts it: what of the memory is not remaining. A job that runs is never at 100, though nothing remains between iterations."""
         if self.completed:
             return 100
-        return 100 - self.memory_remaining_bytes * 100 // self.memory_total_bytes if self.started else 0
+        return min(99, 100 - self.memory_remaining_bytes * 100 // self.memory_total_bytes) if self.started else 0
 
 
 @dataclass(frozen=True, slots=True)

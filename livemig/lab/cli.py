@@ -88,9 +88,7 @@ def down(lab: Lab, arguments: Arguments) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="livemig-lab", description="Real libvirt hosts with real guests on this machine.")
-    parser.add_argument(
-        "--dir", default=os.environ.get("LIVEMIG_LAB_DIR", DIRECTORY), help="where the lab is (default: $LIVEMIG_LAB_DIR or %(default)s)"
-    )
+    parser.add_argument("--dir", default=os.environ.get("LIVEMIG_LAB_DIR", DIRECTORY), help="where the lab is (default: $LIVEMIG_LAB_DIR or %(default)s)")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     how_many = ("--hosts", {"type": int, "default": 2, "help": "at least so many (default: 2)"})
     _verb(verbs, "up", up, "make the lab, or mend it", how_many, missing=preflight.missing)

@@ -76,9 +76,7 @@ class Lab:
             for host in made:
                 host.wait_until_ready()
 
-    def add_guest(
-        self, name: str = "guest", host: str = "node1", disk: str = "none", memory_mib: int = 256, vcpus: int = 1, dirty_mib_s: int = 0
-    ) -> Guest:
+    def add_guest(self, name: str = "guest", host: str = "node1", disk: str = "none", memory_mib: int = 256, vcpus: int = 1, dirty_mib_s: int = 0) -> Guest:
         """Start a guest and wait until it ticks; a guest of that name that runs already is returned as it is."""
         if disk not in IMAGE:
             _no("kind of disk", disk, list(IMAGE))
