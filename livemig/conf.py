@@ -103,7 +103,8 @@ MOCK_OPTS = [
 ]
 
 HOST_OPTS = [
-    cfg.StrOpt("connection_uri", required=True, help="libvirt URI by which the conductor reaches the host: qemu+tls://…, qemu+ssh://…, qemu+tcp://…"),
+    # Not `required`: oslo.config would refuse to read the files again once a host and its group are taken out of them. `hosts()` looks itself.
+    cfg.StrOpt("connection_uri", help="libvirt URI by which the conductor reaches the host: qemu+tls://…, qemu+ssh://…, qemu+tcp://…"),
     cfg.HostAddressOpt(
         "live_migration_inbound_addr",
         help="Address on which this host receives the memory of incoming guests. Default: libvirt asks the host for its name.",
@@ -141,11 +142,17 @@ def list_opts() -> list[tuple[str | None, Sequence[Any]]]:
     return [*GROUPS.items(), ("host:NAME", HOST_OPTS)]
 
 
+def set_defaults() -> None:
+    """The defaults of libraries' options that are livemig's own; oslo-config-generator calls it too."""
+    cfg.set_defaults(db_options.database_opts, connection="sqlite:///$state_path/livemig.sqlite")
+
+
 def register(conf: Any) -> None:
-    """Register livemig's own options, and set the defaults of the libraries' ones."""
+    """Register livemig's own options, and those of the database."""
     for group, opts in GROUPS.items():
         conf.register_opts(opts, group=group)
-    db_options.set_defaults(conf, connection="sqlite:///$state_path/livemig.sqlite")
+    set_defaults()
+    conf.register_opts(db_options.database_opts, group="database")
 
 
 def prepare(conf: Any, arguments: Sequence[str] | None, files: Sequence[str] | None = None) -> None:

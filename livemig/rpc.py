@@ -96,11 +96,14 @@ class ConductorServer:
     def __init__(self, transport: Any, host: str, accept: Callable[[int], None]) -> None:
         target = oslo_messaging.Target(topic=TOPIC, server=host)
         self._server = oslo_messaging.get_rpc_server(transport, target, [Endpoint(accept)], serializer=ContextSerializer())
+        self._started = False
 
     def start(self) -> None:
         self._server.start()
+        self._started = True
 
     def stop(self) -> None:
-        """Take no more, and wait for what is being worked on."""
-        self._server.stop()
-        self._server.wait()
+        """Take no more, and wait for what is being worked on. oslo.messaging's own would wait for ever for the start of a server that never started."""
+        if self._started:
+            self._server.stop()
+            self._server.wait()

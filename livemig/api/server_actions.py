@@ -43,7 +43,7 @@ def migrate_live(request: Request, server: str, asked: dict[str, Any]) -> webob.
     migration = services.store.migrations.begin(server, wanted, conf.policy(services.conf), request.context, seconds)
     try:
         services.conductor.live_migrate(request.context, migration.id)
-    except exceptions.ConductorUnavailable as error:
+    except exceptions.Unavailable as error:  # no conductor, or one that could not reach the database
         if _withdraw(request, migration, str(error)):
             raise
     except exceptions.LivemigError:

@@ -1,9 +1,9 @@
 """livemig-manage: what an operator does beside the API.
 
-    livemig-manage db sync                bring the tables to the newest revision
-    livemig-manage host list              the hosts as their watchers found them
-    livemig-manage migration list         the migrations in progress
-    livemig-manage migration events ID    a migration's event log
+livemig-manage db sync                bring the tables to the newest revision
+livemig-manage host list              the hosts as their watchers found them
+livemig-manage migration list         the migrations in progress
+livemig-manage migration events ID    a migration's event log
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from oslo_config import cfg
 from oslo_log import log
 
 from livemig import conf as configuration
+from livemig import exceptions
 from livemig.api.loading import load_application, load_server
 from livemig.api.request import Services
 from livemig.conductor.service import Conductor
@@ -32,6 +33,9 @@ def run(command: Callable[[Any], None], arguments: Sequence[str] | None) -> int:
         command(conf)
     except (configuration.ConfigurationError, cfg.Error) as error:
         print(f"livemig: {error}", file=sys.stderr)
+        return 1
+    except exceptions.DatabaseUnavailable as error:
+        print(f"livemig: {error} ({str(error.__cause__).partition(chr(10))[0]})", file=sys.stderr)
         return 1
     return 0
 

@@ -43,9 +43,7 @@ Letter = tuple[str, HostEvent] | Returned
 class Attempt:
     """Follows one migration to its outcome. `run()` blocks; everything that happens reaches it as a letter."""
 
-    def __init__(
-        self, store: Store, runtime: Runtime, migration: Migration, source: Hypervisor, destination: Hypervisor, pace: Pace, memory_mib: int
-    ) -> None:
+    def __init__(self, store: Store, runtime: Runtime, migration: Migration, source: Hypervisor, destination: Hypervisor, pace: Pace, memory_mib: int) -> None:
         self._store = store
         self._runtime = runtime
         self._migration = migration

@@ -5,7 +5,8 @@ Whatever it holds is also in the database, under its lease; another conductor, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from oslo_log import log
@@ -57,6 +58,11 @@ class Engine:
             self._check_and_queue(migration_id)
 
     def _check_and_queue(self, migration_id: int) -> None:
+        with self._in_hand(migration_id):
+            self._check(migration_id)
+            self.admit()
+
+    def _check(self, migration_id: int) -> None:
         migration = self._store.migrations.get(migration_id)
         if migration.status is not Status.ACCEPTED:
             return
@@ -70,7 +76,6 @@ class Engine:
         self._checked[migration.id] = (self._runtime.monotonic(), situation)
         destination = situation.destination.name
         self._store.migrations.advance(migration.id, Status.QUEUED, self._owner, f"to {destination}", destination=destination)
-        self.admit()
 
     def admit(self) -> None:
         """Start every queued migration of ours that the limits allow."""
@@ -88,9 +93,10 @@ class Engine:
         """Take up every open migration whose lease is free: its conductor is gone."""
         for migration in self._store.migrations.orphans():
             if not self._stopping.is_set() and self._claim(migration.id):
-                LOG.info("Migration %s of server %s taken up in status %s", migration.uuid, migration.server_uuid, migration.status)
-                self._store.migrations.record(migration.id, ("conductor", f"taken up by {self._owner}"))
-                self._take_up(self._store.migrations.get(migration.id))
+                with self._in_hand(migration.id):
+                    LOG.info("Migration %s of server %s taken up in status %s", migration.uuid, migration.server_uuid, migration.status)
+                    self._store.migrations.record(migration.id, ("conductor", f"taken up by {self._owner}"))
+                    self._take_up(self._store.migrations.get(migration.id))
         self.admit()
 
     def _take_up(self, migration: Migration) -> None:
@@ -142,7 +148,21 @@ class Engine:
             self._despite_database(self.admit)
         except Exception:
             LOG.exception("Migration %s of server %s: the conductor failed; it is taken up again", migration.uuid, migration.server_uuid)
-            self._store.migrations.give_back(migration.id, self._owner)
+            self._give_back(migration.id)
+
+    @contextmanager
+    def _in_hand(self, migration_id: int) -> Iterator[None]:
+        """For a claimed migration: a lease that is held while nobody works on it would be renewed for ever, so it is given back when that fails."""
+        try:
+            yield
+        except (exceptions.Refused, exceptions.LiveMigrationFailed):
+            raise  # it has ended
+        except Exception:
+            self._runtime.start(f"give-back-{migration_id}", self._give_back, migration_id)
+            raise
+
+    def _give_back(self, migration_id: int) -> None:
+        self._despite_database(lambda: self._store.migrations.give_back(migration_id, self._owner))
 
     def _despite_database(self, step: Callable[[], T]) -> T | None:
         """Repeat a step while the database is away. None when the conductor stops first."""
@@ -236,4 +256,3 @@ class Engine:
 def _is_about_source(refusal: exceptions.Refused, source: str) -> bool:
     """No other destination would help: the source's own daemon is away."""
     return isinstance(refusal, exceptions.ComputeServiceUnavailable) and refusal.kwargs["host"] == source
-

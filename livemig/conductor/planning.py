@@ -6,6 +6,7 @@ from livemig.conductor.checks import Situation, file_paths
 from livemig.conf import HostSettings, bracketed
 from livemig.facts import Plan, Policy
 
+_JUDGED = frozenset({"file", "block", "network"})  # the kinds of disk that the checks speak for; a volume, for one, may be a local file
 _DROPS_CACHE = 4_000_000  # QEMU 4.0: the destination drops its page cache of shared files, so that every cache mode is safe
 
 
@@ -21,10 +22,16 @@ def plan(situation: Situation, destination: HostSettings, policy: Policy) -> Pla
         destination_uri=destination.migration_uri,
         migrate_uri=f"tcp://{bracketed(address)}" if address else None,
         persistent=guest.persistent,
-        shared_files=bool(file_paths(guest.disks)) and all(situation.shared.values()) and _drop_cache(situation),
+        shared_files=_all_shared(situation) and _drop_cache(situation),
         bandwidth_mib_s=policy.bandwidth_mib_s,
         auto_converge=policy.auto_converge,
     )
+
+
+def _all_shared(situation: Situation) -> bool:
+    """Whether libvirt may be told that nothing is unsafe: of a kind of disk that nobody has looked at it judges better itself."""
+    disks = situation.guest.disks if situation.guest else ()
+    return bool(file_paths(disks)) and all(situation.shared.values()) and all(disk.kind in _JUDGED for disk in disks)
 
 
 def _drop_cache(situation: Situation) -> bool:

@@ -52,16 +52,17 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the tables to the newest revision (alembic). Safe to repeat. SQLite is set to WAL, so that readers never wait for a writer."""
-        if self.engine.dialect.name == "sqlite":
-            with self.engine.connect() as connection:
-                connection.execute(text("ROLLBACK"))
-                connection.execute(text("PRAGMA journal_mode = WAL"))
-                connection.execute(text("BEGIN"))
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
-        with _translated(), self.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        with _translated():
+            if self.engine.dialect.name == "sqlite":
+                with self.engine.connect() as connection:
+                    connection.execute(text("ROLLBACK"))
+                    connection.execute(text("PRAGMA journal_mode = WAL"))
+                    connection.execute(text("BEGIN"))
+            with self.engine.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
 
     def close(self) -> None:
         self._facade.dispose_pool()

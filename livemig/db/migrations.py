@@ -261,5 +261,3 @@ def _why_not(server: models.Server | None, uuid: str) -> exceptions.LivemigError
 def _figures(job: Job) -> dict[str, Any]:
     names = ("memory_total", "memory_processed", "memory_remaining", "disk_total", "disk_processed", "disk_remaining")
     return {f"{name}_bytes": getattr(job, f"{name}_bytes") for name in names}
-
-

@@ -95,8 +95,6 @@ def _place(session: Session, now: datetime, uuid: str, row: models.Server | None
 def write_sightings(session: Session, host: str, presences: dict[str, Presence]) -> None:
     """Replace the sightings of these servers on `host`."""
     session.execute(delete(models.Sighting).where(models.Sighting.host == host, models.Sighting.server_uuid.in_(presences)))
-    present = [
-        {"server_uuid": uuid, "host": host, "presence": presence.value} for uuid, presence in presences.items() if presence is not Presence.ABSENT
-    ]
+    present = [{"server_uuid": uuid, "host": host, "presence": presence.value} for uuid, presence in presences.items() if presence is not Presence.ABSENT]
     if present:
         session.execute(insert(models.Sighting), present)

@@ -12,6 +12,7 @@ _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=Fals
 # Where a disk's source stands, by libvirt's disk type.
 _SOURCE_ATTRIBUTES = {"file": "file", "block": "dev", "dir": "dir", "network": "name", "volume": "volume", "vhostuser": "path", "nvme": "namespace"}
 
+
 def guest(xml: str, persistent: bool) -> Guest:
     """The facts that a migration depends on."""
     domain = etree.fromstring(xml.encode(), _PARSER)

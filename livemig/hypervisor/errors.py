@@ -8,9 +8,9 @@ from typing import Any
 
 from livemig import exceptions
 
-# Codes by name, so that both libvirt-python and the mock can be asked for them. What is not named is a plain HypervisorError.
+# Codes by name, so that both libvirt-python and the mock can be asked for them. What is not named is a plain HypervisorError. VIR_ERR_SYSTEM_ERROR is not:
+# it stands for any errno, and means an unreachable daemon only where the connection is gone.
 CODES: dict[str, type[exceptions.HypervisorError]] = {
-    "VIR_ERR_SYSTEM_ERROR": exceptions.HypervisorUnavailable,
     "VIR_ERR_NO_CONNECT": exceptions.HypervisorUnavailable,
     "VIR_ERR_INVALID_CONN": exceptions.HypervisorUnavailable,
     "VIR_ERR_RPC": exceptions.HypervisorUnavailable,

@@ -31,7 +31,7 @@ DOMAIN = Template("""\
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>$kernel</kernel>
     <initrd>$initramfs</initrd>
-    <cmdline>console=ttyS0 quiet loglevel=2 panic=-1 DIRTY=$dirty_mib_s DISK=$has_disk</cmdline>
+    <cmdline>console=ttyS0 quiet loglevel=2 panic=-1 pti=on DIRTY=$dirty_mib_s DISK=$has_disk EMULATED=$emulated</cmdline>
   </os>
   <features><acpi/><apic/></features>
   <cpu mode='custom' match='exact'><model>qemu64</model></cpu>
@@ -69,6 +69,7 @@ class Guest:
         """Its domain; `image` is where its disk is as its host sees it."""
         words = {
             "accelerator": accelerator(),
+            "emulated": int(accelerator() == "qemu"),
             "name": self.name,
             "uuid": self.uuid,
             "memory_mib": memory_mib,

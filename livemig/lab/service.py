@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +31,35 @@ STOP_S = 15.0
 
 
 class Service:
-    """livemig-all on a free port, its files in `directory`. `hosts` is what `Lab.config()` gives; `more` is appended to the configuration."""
+    """livemig-all (or what `commands` name) on a free port, its files in `directory`.
 
-    def __init__(self, directory: Path, hosts: str, runtime: Runtime, more: str = "") -> None:
+    `hosts` is what `Lab.config()` gives; `more` is appended to the configuration. `pid` and `rss_mib` are the first command's.
+    """
+
+    def __init__(self, directory: Path, hosts: str, runtime: Runtime, more: str = "", commands: Sequence[str] = ("livemig-all",)) -> None:
         self.directory = directory
+        self._commands = commands
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._runtime = runtime
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
         self.config = directory / "livemig.conf"
         self.config.write_text(CONFIG.format(directory=directory, hosts=hosts.removeprefix("[DEFAULT]\n"), port=self.port, more=more))
 
     @property
     def pid(self) -> int:
         """Of the running process."""
-        if self._process is None:
-            raise LabError("livemig-all does not run")
-        return self._process.pid
+        if not self._processes:
+            raise LabError("it does not run")
+        return self._processes[0].pid
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises LabError with its log when it does not."""
-        command = [str(Path(sys.executable).with_name("livemig-all")), "--config-file", str(self.config)]
         with (self.directory / "output").open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-        self.wait(self.answers, READY_S, "an answer of livemig-all")
+            for command in self._commands:
+                words = [str(Path(sys.executable).with_name(command)), "--config-file", str(self.config)]
+                self._processes.append(subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, start_new_session=True))
+        self.wait(self.answers, READY_S, f"an answer of {self._commands[0]}")
 
     def stop(self) -> None:
         """End it by SIGTERM."""
@@ -134,9 +139,10 @@ class Service:
         return "".join(path.read_text() for name in ("output", "livemig.log") if (path := self.directory / name).exists())
 
     def _end(self, by: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
+        processes, self._processes = self._processes, []
+        for process in processes:
             process.send_signal(by)
+        for process in processes:
             process.wait(STOP_S)
 
 

@@ -61,8 +61,10 @@ class Loop:
         return number
 
     def update_timer(self, number: int, milliseconds: int) -> None:
-        self._timers[number].set(milliseconds, self._now())
-        self._fleet.changed()
+        """libvirt only warns of a timer that is gone."""
+        if number in self._timers:
+            self._timers[number].set(milliseconds, self._now())
+            self._fleet.changed()
 
     def remove_timer(self, number: int) -> None:
         self._timers.pop(number, None)

@@ -171,9 +171,7 @@ def seconds_to_send(source: Host, target: Host, mib: int) -> float:
     receive = "import socket; s = socket.create_server(('{}', 7)); print(flush=True); c = s.accept()[0]\nwhile c.recv(65536): pass"
     send = "import socket; s = socket.create_connection(('{}', 7)); s.sendall(bytes({})); s.shutdown(1); s.recv(1)"
     inside = ["ip", "netns", "exec"]
-    receiver = subprocess.Popen(
-        [*inside, target.cable.namespace, sys.executable, "-c", receive.format(target.address)], stdout=subprocess.PIPE, text=True
-    )
+    receiver = subprocess.Popen([*inside, target.cable.namespace, sys.executable, "-c", receive.format(target.address)], stdout=subprocess.PIPE, text=True)
     with receiver:
         receiver.stdout.readline()
         begin = RUNTIME.monotonic()

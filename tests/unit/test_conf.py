@@ -1,0 +1,137 @@
+"""The configuration: hosts, policy, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oslo_config import cfg
+
+from livemig import conf as configuration
+from livemig.conf import ConfigurationError, HostSettings
+from livemig.facts import Policy
+
+
+def read(directory: Path, text: str) -> Any:
+    file = directory / "livemig.conf"
+    file.write_text(text)
+    conf = cfg.ConfigOpts()
+    configuration.register(conf)
+    conf([], project="livemig", default_config_files=[str(file)], default_config_dirs=[])
+    return conf
+
+
+A = "[DEFAULT]\nenabled_hosts = a\n[host:a]\n"
+URI = "connection_uri = qemu+tcp://a/system\n"
+TEMPLATE = "[libvirt]\nlive_migration_uri = qemu+tls://%s/system\n"
+
+# the file, and (migration URI, inbound address) of host a
+HOSTS: dict[str, tuple[str, tuple[str, str | None]]] = {
+    "URI only": (A + URI, ("qemu+tcp://a/system", None)),
+    "address": (A + URI + "live_migration_inbound_addr = 10.0.0.1", ("qemu+tcp://a/system", "10.0.0.1")),
+    "template, name": (A + URI + TEMPLATE, ("qemu+tls://a/system", None)),
+    "template, address": (A + URI + "live_migration_inbound_addr = 10.0.0.1\n" + TEMPLATE, ("qemu+tls://10.0.0.1/system", "10.0.0.1")),
+    "template, IPv6": (A + URI + "live_migration_inbound_addr = fd00::1\n" + TEMPLATE, ("qemu+tls://[fd00::1]/system", "fd00::1")),
+    "own URI goes first": (A + URI + "live_migration_uri = qemu+ssh://a/system\n" + TEMPLATE, ("qemu+ssh://a/system", None)),
+    "template without a place": (A + URI + "[libvirt]\nlive_migration_uri = qemu+tls://proxy/system", ("qemu+tls://proxy/system", None)),
+}
+
+
+@pytest.mark.parametrize("case", HOSTS)
+def test_hosts(tmp_path: Path, case: str) -> None:
+    text, (migration_uri, address) = HOSTS[case]
+    assert configuration.hosts(read(tmp_path, text)) == {"a": HostSettings("a", "qemu+tcp://a/system", migration_uri, address)}
+
+
+def test_no_hosts(tmp_path: Path) -> None:
+    assert configuration.hosts(read(tmp_path, "")) == {}
+
+
+REFUSED = {
+    "no group": ("[DEFAULT]\nenabled_hosts = a", "[host:a] connection_uri is missing"),
+    "no URI": (A, "[host:a] connection_uri is missing"),
+    "a space": ("[DEFAULT]\nenabled_hosts = a b", "'a b' is no host name"),
+    "a slash": ("[DEFAULT]\nenabled_hosts = a/b", "'a/b' is no host name"),
+    "too long": (f"[DEFAULT]\nenabled_hosts = {'a' * 256}", "is no host name"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_hosts(tmp_path: Path, case: str) -> None:
+    text, words = REFUSED[case]
+    with pytest.raises(ConfigurationError) as refused:
+        configuration.hosts(read(tmp_path, text))
+    assert words in str(refused.value)
+
+
+def test_hosts_that_come_and_go_are_followed(tmp_path: Path) -> None:
+    two = "[DEFAULT]\nenabled_hosts = a, b\n[host:b]\nconnection_uri = qemu+tcp://b/system\n[host:a]\n" + URI
+    conf = read(tmp_path, two)
+    assert list(configuration.hosts(conf)) == ["a", "b"]
+    (tmp_path / "livemig.conf").write_text(A + "connection_uri = qemu+tcp://elsewhere/system")
+    assert conf.reload_config_files()
+    assert [host.connection_uri for host in configuration.hosts(conf).values()] == ["qemu+tcp://elsewhere/system"]
+    (tmp_path / "livemig.conf").write_text(two)
+    assert conf.reload_config_files()
+    assert list(configuration.hosts(conf)) == ["a", "b"]
+
+
+def test_policy(tmp_path: Path) -> None:
+    assert configuration.policy(read(tmp_path, "")) == Policy()
+    text = """
+    [libvirt]
+    live_migration_downtime = 200
+    live_migration_downtime_steps = 4
+    live_migration_downtime_delay = 7
+    live_migration_completion_timeout = 0
+    live_migration_timeout_action = force_complete
+    live_migration_bandwidth = 100
+    live_migration_permit_auto_converge = true
+    """.replace("    ", "")
+    assert configuration.policy(read(tmp_path, text)) == Policy(200, 4, 7, 0, "force_complete", 100, True)
+
+
+@pytest.mark.parametrize(("option", "value"), [("downtime", 99), ("downtime_steps", 2), ("downtime_delay", 2), ("timeout_action", "wait"), ("bandwidth", -1)])
+def test_values_that_nova_refuses_are_refused(tmp_path: Path, option: str, value: object) -> None:
+    conf = read(tmp_path, f"[libvirt]\nlive_migration_{option} = {value}")
+    with pytest.raises(cfg.ConfigFileValueError):
+        configuration.policy(conf)
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("localhost.example.org", False),
+        ("node1", False),
+    ],
+)
+def test_without_authentication_only_loopback(tmp_path: Path, address: str, allowed: bool) -> None:
+    conf = read(tmp_path, f"[api]\nlisten_host = {address}")
+    if allowed:
+        configuration.check_listening(conf)
+    else:
+        with pytest.raises(ConfigurationError, match="serves loopback addresses only"):
+            configuration.check_listening(conf)
+
+
+@pytest.mark.parametrize(("address", "text"), [("::1", "[::1]"), ("10.0.0.1", "10.0.0.1"), ("node1", "node1")])
+def test_addresses_in_uris(address: str, text: str) -> None:
+    assert configuration.bracketed(address) == text
+
+
+def test_the_database_is_embedded_by_default(tmp_path: Path) -> None:
+    assert read(tmp_path, f"[DEFAULT]\nstate_path = {tmp_path}").database.connection == f"sqlite:///{tmp_path}/livemig.sqlite"
+
+
+def test_every_option_has_its_help() -> None:
+    listed = dict(configuration.list_opts())
+    assert set(listed) == {None, "api", "conductor", "libvirt", "mock", "host:NAME"}
+    assert [opt.name for opts in listed.values() for opt in opts if not opt.help] == []

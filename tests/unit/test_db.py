@@ -1,0 +1,461 @@
+"""The store, on SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from oslo_config import cfg
+from sqlalchemy import text
+
+from livemig import conf as configuration
+from livemig import context, exceptions
+from livemig.db import models
+from livemig.db import store as stores
+from livemig.db.engine import Database
+from livemig.db.migrations import API
+from livemig.db.store import Store
+from livemig.facts import HostFacts, Job, Migration, MigrationRequest, Outcome, Policy, Presence, ServerFacts
+from livemig.states import IN_PROGRESS, Status, sources
+from livemig.testing.runtime import VirtualRuntime
+
+US = "us:1"
+POLICY = Policy(downtime_ms=250, timeout_action="force_complete")
+JOB = Job(True, memory_total_bytes=1000, memory_processed_bytes=250, memory_remaining_bytes=750, disk_total_bytes=8)
+
+
+@pytest.fixture
+def store(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Store]:
+    store = Store(Database(f"sqlite:///{tmp_path}/livemig.sqlite?timeout=0.01", sqlite_synchronous=False), runtime)
+    store.database.upgrade()
+    store.hosts.enable(["a", "b"])
+    yield store
+    store.database.close()
+
+
+def see(store: Store, host: str, server: str, presence: Presence, **facts: Any) -> None:
+    store.servers.see(host, [ServerFacts(server, server.upper(), presence, **{"memory_mib": 2048, "vcpus": 2, **facts})])
+
+
+def begin(store: Store, server: str = "web", seconds: float = 60) -> Migration:
+    return store.migrations.begin(server, MigrationRequest("b", False, None), POLICY, context.system(), seconds)
+
+
+@pytest.fixture
+def migration(store: Store) -> Migration:
+    """An accepted one."""
+    see(store, "a", "web", Presence.RUNNING)
+    return begin(store)
+
+
+def lead_to(store: Store, migration: Migration, status: Status, owner: str | None = None) -> None:
+    """Walk a migration to a state in progress."""
+    while (now := store.migrations.get(migration.id).status) is not status:
+        step = next(each for each in IN_PROGRESS if now in sources(each))
+        assert store.migrations.advance(migration.id, step, owner, destination="b")
+
+
+def story(store: Store, migration: Migration) -> list[tuple[str, str]]:
+    return [(event.kind, event.text) for event in store.migrations.events(migration.id)]
+
+
+# The tables
+
+
+def test_upgrade_can_be_repeated(store: Store, migration: Migration) -> None:
+    store.database.upgrade()
+    assert store.migrations.get(migration.id) == migration
+    with store.database.engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+def test_the_newest_revision_is_what_the_models_say(store: Store) -> None:
+    with store.database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), models.Base.metadata) == []
+
+
+def test_a_column_that_only_the_models_have_would_be_found(store: Store) -> None:
+    with store.database.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE servers DROP COLUMN name"))
+        assert compare_metadata(MigrationContext.configure(connection), models.Base.metadata)
+
+
+def test_the_store_of_the_configuration(tmp_path: Path, runtime: VirtualRuntime) -> None:
+    conf = cfg.ConfigOpts()
+    configuration.register(conf)
+    conf([], project="livemig", default_config_files=[], default_config_dirs=[])
+    conf.set_override("state_path", str(tmp_path))
+    conf.set_override("connection", f"sqlite:///{tmp_path}/livemig.sqlite", group="database")
+    store = stores.from_conf(conf, runtime)
+    store.database.upgrade()
+    assert store.servers.count() == 0
+    store.database.close()
+
+
+# Migrations: from the request to the end
+
+
+def test_begin(store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
+    assert (migration.status, migration.source, migration.requested_host, migration.destination) == (Status.ACCEPTED, "a", "b", None)
+    assert (migration.policy, migration.created_at, migration.user_id) == (POLICY, runtime.now(), "livemig")
+    assert store.servers.get("web").task_state == "migrating"
+    assert list(store.migrations.open()) == [migration] == list(store.migrations.of_server("web"))
+    assert story(store, migration) == [("status", "accepted: from a to b")]
+
+
+def test_a_server_has_one_open_migration(store: Store, migration: Migration) -> None:
+    with pytest.raises(exceptions.ServerInvalidState) as refused:
+        begin(store)
+    assert str(refused.value) == "Cannot 'os-migrateLive' instance web while it is in task_state migrating"
+    assert len(store.migrations.of_server("web")) == 1
+
+
+def test_an_unknown_server(store: Store) -> None:
+    with pytest.raises(exceptions.ServerNotFound):
+        begin(store, "nobody")
+
+
+BEGINS = {
+    Presence.RUNNING: None,
+    Presence.PAUSED: None,
+    Presence.SHUT_OFF: "vm_state stopped",
+    Presence.SUSPENDED: "vm_state suspended",
+    Presence.CRASHED: "vm_state error",
+}
+
+
+@pytest.mark.parametrize("presence", BEGINS, ids=str)
+def test_only_a_server_that_is_active_or_paused_may_migrate(store: Store, presence: Presence) -> None:
+    see(store, "a", "web", presence)
+    expected = BEGINS[presence]
+    if expected is None:
+        begin(store)
+        return
+    with pytest.raises(exceptions.ServerInvalidState, match=expected):
+        begin(store)
+    assert store.servers.get("web").task_state is None
+
+
+@pytest.mark.parametrize("before", IN_PROGRESS)
+@pytest.mark.parametrize("to", [Status.QUEUED, Status.PREPARING, Status.RUNNING, Status.POST_COPY])
+def test_a_state_is_entered_only_from_before_it(store: Store, migration: Migration, before: Status, to: Status) -> None:
+    lead_to(store, migration, before)
+    lines = len(story(store, migration))
+    entered = store.migrations.advance(migration.id, to, None, "why")
+    assert entered is (before in sources(to))
+    assert store.migrations.get(migration.id).status is (to if entered else before)
+    assert story(store, migration)[lines:] == ([("status", f"{to}: why")] if entered else [])
+
+
+@pytest.mark.parametrize("before", IN_PROGRESS)
+@pytest.mark.parametrize("to", [Status.COMPLETED, Status.CANCELLED, Status.FAILED, Status.ERROR])
+def test_ends(store: Store, migration: Migration, before: Status, to: Status) -> None:
+    lead_to(store, migration, before)
+    ended = store.migrations.finish(migration, Outcome(to, "a"), None)
+    assert ended is (before in sources(to))
+    assert store.servers.get("web").task_state == (None if ended else "migrating")
+    assert (list(store.migrations.open()) == []) is ended
+
+
+def test_the_second_of_two_writers_loses(store: Store, migration: Migration) -> None:
+    assert store.migrations.advance(migration.id, Status.QUEUED, None)
+    assert not store.migrations.advance(migration.id, Status.QUEUED, None)
+    assert store.migrations.finish(migration, Outcome(Status.ERROR, "a", "no"), None)
+    assert not store.migrations.finish(migration, Outcome(Status.CANCELLED, "a", "no"), None)
+    assert not store.migrations.advance(migration.id, Status.PREPARING, None)
+    assert store.migrations.get(migration.id).status is Status.ERROR
+
+
+def test_who_lost_the_lease_writes_no_state(store: Store, migration: Migration) -> None:
+    lead_to(store, migration, Status.RUNNING)
+    assert store.migrations.claim(migration.id, US, 60, API)
+    done = Outcome(Status.COMPLETED, "b")
+    assert not store.migrations.advance(migration.id, Status.POST_COPY, "them:1")
+    assert not store.migrations.finish(migration, done, "them:1", {"b": Presence.RUNNING})
+    assert store.servers.get("web").host == "a"
+    assert store.migrations.finish(migration, done, US, {"a": Presence.ABSENT, "b": Presence.RUNNING})
+    assert (store.servers.get("web").host, store.servers.get("web").task_state) == ("b", None)
+
+
+def test_an_end_may_be_narrowed(store: Store, migration: Migration) -> None:
+    store.migrations.advance(migration.id, Status.QUEUED, None)
+    withdrawn = Outcome(Status.ERROR, "a", "withdrawn")
+    assert not store.migrations.finish(migration, withdrawn, None, before=[Status.ACCEPTED])
+    assert store.migrations.finish(migration, withdrawn, None, before=[Status.QUEUED])
+
+
+def test_an_ended_migration_is_closed(store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
+    lead_to(store, migration, Status.RUNNING)
+    runtime.sleep(5)
+    store.migrations.finish(migration, Outcome(Status.COMPLETED, "b", job=replace(JOB, completed=True, downtime_ms=42)), None)
+    ended = store.migrations.get(migration.id)
+    assert (ended.status, ended.finished_at, ended.reason, ended.downtime_ms) == (Status.COMPLETED, runtime.now(), None, 42)
+    assert (ended.memory_total_bytes, ended.memory_remaining_bytes, ended.disk_total_bytes) == (1000, 750, 8)
+    assert list(store.migrations.open()) == [] and list(store.migrations.orphans()) == []
+    again = begin(store)
+    assert [each.id for each in store.migrations.of_server("web")] == [again.id, migration.id]
+
+
+def test_figures_of_a_job_that_did_not_complete_have_no_downtime(store: Store, migration: Migration) -> None:
+    lead_to(store, migration, Status.RUNNING)
+    store.migrations.finish(migration, Outcome(Status.FAILED, "a", "why", job=JOB), None)
+    ended = store.migrations.get(migration.id)
+    assert (ended.downtime_ms, ended.memory_total_bytes, ended.reason) == (None, 1000, "why")
+
+
+def test_progress(store: Store, migration: Migration) -> None:
+    store.migrations.progress(migration, JOB)
+    assert store.servers.get("web").progress == 25
+    assert store.migrations.get(migration.id).memory_processed_bytes == 250
+    store.migrations.finish(migration, Outcome(Status.ERROR, "a"), None)
+    store.migrations.progress(migration, JOB)
+    assert store.servers.get("web").progress == 0, "a late write does not show on a server that migrates no more"
+
+
+def test_a_wish_to_abort_is_kept(store: Store, migration: Migration) -> None:
+    store.migrations.ask_abort(migration.id, "req-1 wants it")
+    assert store.migrations.get(migration.id).abort_requested
+    assert story(store, migration)[-1] == ("abort", "req-1 wants it")
+
+
+def test_the_event_log(store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
+    runtime.sleep(1)
+    store.migrations.record(migration.id, ("check", "one"), ("check", "two"))
+    assert story(store, migration)[1:] == [("check", "one"), ("check", "two")]
+    assert store.migrations.events(migration.id)[-1].at == runtime.now()
+
+
+# Leases
+
+
+def test_one_of_two_claims_wins(store: Store, migration: Migration) -> None:
+    assert not store.migrations.claim(migration.id, US, 60), "the API holds it"
+    assert store.migrations.claim(migration.id, US, 60, held_by=API)
+    assert not store.migrations.claim(migration.id, "them:1", 60)
+    assert not store.migrations.claim(migration.id, "them:1", 60, held_by=API)
+    assert store.migrations.claim(migration.id, "them:1", 60, held_by=US)
+
+
+def test_a_silent_holder_loses_its_lease(store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
+    store.migrations.claim(migration.id, US, 10, API)
+    runtime.sleep(9)
+    assert list(store.migrations.orphans()) == []
+    store.migrations.renew(US, 10)
+    runtime.sleep(9)
+    assert not store.migrations.claim(migration.id, "them:1", 10)
+    runtime.sleep(2)
+    assert [orphan.id for orphan in store.migrations.orphans()] == [migration.id]
+    assert store.migrations.claim(migration.id, "them:1", 10)
+    store.migrations.renew(US, 1000)
+    runtime.sleep(11)
+    assert store.migrations.claim(migration.id, US, 10), "renewing does not lengthen another's lease"
+
+
+def test_an_ended_migration_cannot_be_claimed(store: Store, migration: Migration) -> None:
+    store.migrations.finish(migration, Outcome(Status.ERROR, "a"), None)
+    assert not store.migrations.claim(migration.id, US, 10)
+
+
+@pytest.mark.parametrize(("former", "freed"), [("us:0", True), ("us:1", False), ("other:0", False), ("us2:0", False), ("%:0", False), ("u_:0", False)])
+def test_a_new_life_frees_the_leases_of_former_ones(store: Store, migration: Migration, former: str, freed: bool) -> None:
+    store.migrations.claim(migration.id, former, 60, API)
+    store.migrations.release_former(US)
+    assert bool(store.migrations.orphans()) is freed
+
+
+def test_names_are_no_patterns(store: Store, migration: Migration) -> None:
+    store.migrations.claim(migration.id, "us:0", 60, API)
+    store.migrations.release_former("u_:1")
+    store.migrations.release_former("%:1")
+    assert list(store.migrations.orphans()) == []
+
+
+def test_release_and_give_back(store: Store, migration: Migration) -> None:
+    store.migrations.claim(migration.id, US, 60, API)
+    store.migrations.release("them:1")
+    store.migrations.give_back(migration.id, "them:1")
+    assert list(store.migrations.orphans()) == []
+    store.migrations.give_back(migration.id, US)
+    assert len(store.migrations.orphans()) == 1
+    store.migrations.claim(migration.id, US, 60)
+    store.migrations.release(US)
+    assert len(store.migrations.orphans()) == 1
+
+
+# Admission
+
+
+def queue(store: Store, servers: str, owner: str = US) -> list[Migration]:
+    """One queued migration per letter, the letter being its server."""
+    made = []
+    for server in servers:
+        see(store, "a", server, Presence.RUNNING)
+        made.append(begin(store, server))
+        store.migrations.claim(made[-1].id, owner, 60, API)
+        store.migrations.advance(made[-1].id, Status.QUEUED, owner, destination="b")
+    return made
+
+
+def test_admission_shows_all_and_admits_ones_own(store: Store) -> None:
+    one, two, three = queue(store, "xy") + queue(store, "z", "them:1")
+    seen: list[tuple[list[int], list[int]]] = []
+
+    def first_and_last(queued: Any, admitted: Any) -> Any:
+        seen.append(([each.id for each in queued], [each.id for each in admitted]))
+        return [queued[0], queued[-1]]
+
+    admitted = store.migrations.admit(US, first_and_last)
+    assert [each.id for each in admitted] == [one.id]
+    assert store.migrations.get(one.id).status is Status.PREPARING
+    assert store.migrations.get(three.id).status is Status.QUEUED, "another conductor's is left to it"
+    store.migrations.admit(US, first_and_last)
+    assert seen == [([one.id, two.id, three.id], []), ([two.id, three.id], [one.id])]
+
+
+# Servers follow their sightings
+
+
+def test_a_server_appears_changes_and_goes(store: Store, runtime: VirtualRuntime) -> None:
+    see(store, "a", "web", Presence.RUNNING)
+    server = store.servers.get("web")
+    assert (server.name, server.host, server.vm_state, server.power_state, server.memory_mib) == ("WEB", "a", "active", 1, 2048)
+    runtime.sleep(1)
+    see(store, "a", "web", Presence.RUNNING)
+    assert store.servers.get("web").updated_at == server.updated_at, "a look that finds nothing new changes nothing"
+    see(store, "a", "web", Presence.PAUSED, memory_mib=4096)
+    changed = store.servers.get("web")
+    assert (changed.vm_state, changed.memory_mib, changed.updated_at, changed.created_at) == ("paused", 4096, runtime.now(), server.created_at)
+    see(store, "a", "web", Presence.ABSENT)
+    with pytest.raises(exceptions.ServerNotFound):
+        store.servers.get("web")
+
+
+def test_a_complete_look_takes_away_what_is_not_there(store: Store) -> None:
+    see(store, "a", "web", Presence.RUNNING)
+    see(store, "a", "db", Presence.RUNNING)
+    see(store, "b", "far", Presence.RUNNING)
+    store.servers.see("a", [ServerFacts("db", "DB", Presence.RUNNING)], complete=True)
+    assert {server.uuid for server in store.servers.list(10)} == {"db", "far"}
+    store.servers.see("a", [], complete=True)
+    assert {server.uuid for server in store.servers.list(10)} == {"far"}
+
+
+def test_a_server_moved_by_hand_is_followed_in_any_order(store: Store) -> None:
+    see(store, "a", "web", Presence.RUNNING)
+    see(store, "b", "web", Presence.MIGRATING)
+    assert store.servers.get("web").host == "a"
+    see(store, "b", "web", Presence.RUNNING)
+    assert store.servers.get("web").host == "a"
+    see(store, "a", "web", Presence.ABSENT)
+    assert store.servers.get("web").host == "b"
+
+
+def test_a_migrating_server_does_not_follow(store: Store, migration: Migration) -> None:
+    see(store, "b", "web", Presence.RUNNING)
+    see(store, "a", "web", Presence.ABSENT)
+    server = store.servers.get("web")
+    assert (server.host, server.task_state) == ("a", "migrating")
+    store.migrations.finish(migration, Outcome(Status.ERROR, "a"), None)
+    assert store.servers.get("web").host == "b", "the end looks at what was seen meanwhile"
+
+
+def test_a_server_that_vanished_while_it_migrated_goes_at_the_end(store: Store, migration: Migration) -> None:
+    see(store, "a", "web", Presence.ABSENT)
+    assert store.servers.get("web").task_state == "migrating"
+    store.migrations.finish(migration, Outcome(Status.ERROR, "a"), None)
+    with pytest.raises(exceptions.ServerNotFound):
+        store.servers.get("web")
+
+
+def test_a_lost_server_stays_until_it_is_found(store: Store, migration: Migration) -> None:
+    lead_to(store, migration, Status.RUNNING)
+    store.migrations.finish(migration, Outcome(Status.ERROR, "a", "gone", lost=True), None, {"a": Presence.ABSENT, "b": Presence.ABSENT})
+    assert (store.servers.get("web").vm_state, store.servers.get("web").task_state) == ("error", None)
+    store.servers.see("b", [], complete=True)
+    see(store, "b", "web", Presence.MIGRATING)
+    assert store.servers.get("web").vm_state == "error"
+    see(store, "b", "web", Presence.RUNNING)
+    assert (store.servers.get("web").vm_state, store.servers.get("web").host) == ("active", "b")
+    see(store, "b", "web", Presence.ABSENT)
+    with pytest.raises(exceptions.ServerNotFound):
+        store.servers.get("web")
+
+
+def test_a_server_that_runs_twice_stays_lost_until_one_is_gone(store: Store, migration: Migration) -> None:
+    lead_to(store, migration, Status.RUNNING)
+    store.migrations.finish(migration, Outcome(Status.ERROR, "a", "twice", lost=True), None, {"a": Presence.RUNNING, "b": Presence.RUNNING})
+    see(store, "a", "web", Presence.RUNNING)
+    assert store.servers.get("web").vm_state == "error"
+    see(store, "a", "web", Presence.ABSENT)
+    assert (store.servers.get("web").vm_state, store.servers.get("web").host) == ("active", "b")
+
+
+def test_pages(store: Store, runtime: VirtualRuntime) -> None:
+    for server in ("c", "a"):  # of one moment
+        see(store, "a", server, Presence.RUNNING)
+    runtime.sleep(1)
+    see(store, "a", "b", Presence.RUNNING)
+    assert [server.uuid for server in store.servers.list(10)] == ["b", "c", "a"]
+    pages, marker = [], None
+    while page := store.servers.list(1, marker):
+        pages.append(page[0].uuid)
+        marker = page[-1].uuid
+    assert pages == ["b", "c", "a"]
+    with pytest.raises(exceptions.ServerNotFound):
+        store.servers.list(10, "nobody")
+    assert store.servers.count() == 3
+
+
+# Hosts
+
+SAID = HostFacts("a.example.org", "QEMU", 7, 9, 4, 8192, 4096)
+
+
+def test_hosts_come_go_and_are_forgotten(store: Store, runtime: VirtualRuntime) -> None:
+    assert [(host.name, host.up) for host in store.hosts.all()] == [("a", False), ("b", False)]
+    store.hosts.came_up("a", SAID)
+    host = store.hosts.get("a")
+    assert host is not None
+    assert (host.up, host.hypervisor_version, host.memory_free_mib, host.updated_at) == (True, 7, 4096, runtime.now())
+    store.hosts.went_down("a")
+    assert [(host.name, host.up, host.memory_mib) for host in store.hosts.all()] == [("a", False, 8192), ("b", False, 0)]
+    store.hosts.enable(["b", "c"])
+    assert [host.name for host in store.hosts.all()] == ["b", "c"]
+    assert store.hosts.get("a") is None
+    store.hosts.enable(["a"])
+    again = store.hosts.get("a")
+    assert again is not None and (again.uuid, again.memory_mib) == (host.uuid, 8192), "a host that comes back is the same"
+
+
+def test_a_forgotten_host_takes_its_sightings_along(store: Store) -> None:
+    see(store, "a", "web", Presence.RUNNING)
+    see(store, "b", "web", Presence.SHUT_OFF)
+    store.hosts.forget("a")
+    see(store, "b", "web", Presence.SHUT_OFF)
+    assert (store.servers.get("web").host, store.servers.get("web").vm_state) == ("b", "stopped")
+
+
+# A database that is away
+
+
+def test_a_locked_database_is_unavailable(store: Store, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "livemig.sqlite", timeout=0) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(exceptions.DatabaseUnavailable):
+            store.hosts.enable(["a"])
+        other.execute("ROLLBACK")
+    store.hosts.enable(["a"])
+
+
+def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path, runtime: VirtualRuntime) -> None:
+    store = Store(Database(f"sqlite:///{tmp_path}/nowhere/livemig.sqlite", max_retries=0), runtime)
+    with pytest.raises(exceptions.DatabaseUnavailable):
+        store.servers.count()
+    with pytest.raises(exceptions.DatabaseUnavailable):
+        store.database.upgrade()

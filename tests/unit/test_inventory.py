@@ -1,0 +1,150 @@
+"""The watched hosts: guests that come, go and move behind livemig's back; hosts that go away and come back; a configuration that changes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from livemig import exceptions
+from livemig.testing.fleet import guest_uuid
+from livemig.testing.runtime import VirtualRuntime
+from tests.service import Service
+
+WEB = guest_uuid("web")
+
+
+@pytest.fixture
+def service(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Service]:
+    """Three hosts, "web" on node1, all of it seen."""
+    with Service(tmp_path, runtime) as service:
+        service.fleet.add_guest("web", "node1")
+        runtime.sleep(1)
+        yield service
+
+
+def shown(service: Service, server: str = WEB) -> tuple[str, str]:
+    """(vm_state, host), once all events have been taken down."""
+    service.runtime.sleep(1)
+    server_ = service.store.servers.get(server)
+    return server_.vm_state, server_.host
+
+
+def up(service: Service) -> list[str]:
+    return [host.name for host in service.store.hosts.all() if host.up]
+
+
+def by_hand(service: Service, host: str = "node1"):  # type: ignore[no-untyped-def]
+    """ "web" as somebody with virsh has it."""
+    libvirt = service.fleet.libvirt("elsewhere")
+    return libvirt.open(f"qemu+tcp://{host}/system").lookupByUUIDString(WEB)
+
+
+def test_guests_started_and_stopped_by_hand_are_followed(service: Service) -> None:
+    guest = by_hand(service)
+    for deed, state in [(guest.suspend, "paused"), (guest.resume, "active"), (guest.destroy, "stopped"), (guest.create, "active"), (guest.shutdown, "stopped")]:
+        deed()
+        assert shown(service) == (state, "node1")
+    guest.undefine()
+    service.runtime.sleep(1)
+    with pytest.raises(exceptions.ServerNotFound):
+        service.store.servers.get(WEB)
+
+
+def test_a_guest_moved_by_hand_is_shown_and_not_touched(service: Service) -> None:
+    libvirt = service.fleet.libvirt()
+    flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+    by_hand(service).migrateToURI3("qemu+tcp://node3/system", {}, flags)
+    assert shown(service) == ("active", "node3")
+    assert service.store.migrations.of_server(WEB) == []
+
+
+def test_a_killed_guest_is_shown_off(service: Service) -> None:
+    service.fleet.hosts["node1"].kill_guest(WEB)
+    assert shown(service) == ("stopped", "node1")
+
+
+def test_a_host_that_goes_away_keeps_its_servers_and_is_looked_at_when_it_is_back(service: Service) -> None:
+    node1 = service.fleet.hosts["node1"]
+    node1.up = False
+    assert shown(service) == ("active", "node1")
+    assert up(service) == ["node2", "node3"]
+    node1.kill_guest(WEB)
+    service.fleet.add_guest("new", "node1")
+    assert shown(service) == ("active", "node1"), "nobody can know"
+    node1.up = True
+    service.runtime.sleep(6)
+    assert up(service) == ["node1", "node2", "node3"]
+    assert shown(service) == ("stopped", "node1")
+    assert shown(service, guest_uuid("new")) == ("active", "node1")
+
+
+def test_a_silent_host_is_away_after_keepalive(service: Service) -> None:
+    service.fleet.hosts["node2"].hung = True
+    service.runtime.sleep(20)
+    assert up(service) == ["node1", "node2", "node3"]
+    service.runtime.sleep(20)
+    assert up(service) == ["node1", "node3"]
+    service.fleet.hosts["node2"].hung = False
+    service.runtime.sleep(10)
+    assert up(service) == ["node1", "node2", "node3"]
+
+
+def test_reconnecting_waits_longer_and_longer(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    service.fleet.hosts["node2"].up = False
+    with caplog.at_level("DEBUG", "livemig.conductor.inventory"):
+        service.runtime.sleep(600)
+    said = [record for record in caplog.records if "Host node2 is away" in record.getMessage()]
+    assert 100 < len(said) < 140, "every 5 s in the long run"
+    assert sum(record.levelname == "WARNING" for record in said) <= 2, "it is said once"
+
+
+def test_free_memory_is_looked_at_now_and_then(service: Service) -> None:
+    service.fleet.hosts["node2"].memory_mib = 1024
+    service.runtime.sleep(61)
+    host = service.store.hosts.get("node2")
+    assert host is not None and host.memory_mib == 1024
+
+
+def test_a_changed_configuration_is_followed(service: Service) -> None:
+    before = {name: service.conductor.inventory.get(name) for name in ("node1", "node2", "node3")}
+    service.conf.set_override("connection_uri", "qemu+tls://node2/system", group="host:node2")
+    service.conf.set_override("enabled_hosts", ["node1", "node2"])
+    service.conductor.reload()
+    service.runtime.sleep(3)
+    after = {name: service.conductor.inventory.get(name) for name in before}
+    assert after["node1"] is before["node1"]
+    assert after["node2"] is not before["node2"] and after["node2"] is not None and after["node2"].hypervisor.connected
+    assert after["node3"] is None
+    assert [host.name for host in service.store.hosts.all()] == ["node1", "node2"]
+    former = before["node2"]
+    assert former is not None and not former.hypervisor.connected
+    assert shown(service) == ("active", "node1")
+
+
+def test_the_database_may_be_away_for_a_while(service: Service) -> None:
+    with sqlite3.connect(service.store.database.engine.url.database or "", timeout=0) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        by_hand(service).suspend()
+        service.runtime.sleep(10)
+        other.execute("ROLLBACK")
+    service.runtime.sleep(10)
+    assert shown(service) == ("paused", "node1")
+
+
+def test_an_unexpected_error_costs_a_connection_and_no_more(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    service.fleet.hosts["node1"].memory_mib = None  # type: ignore[assignment]
+    service.fleet.hosts["node1"].daemon_restart()
+    service.runtime.sleep(10)
+    assert any("Following host node1 failed" in record.getMessage() for record in caplog.records)
+    service.fleet.hosts["node1"].memory_mib = 8192
+    service.runtime.sleep(10)
+    assert up(service) == ["node1", "node2", "node3"]
+
+
+def test_stopping_closes_every_connection(service: Service) -> None:
+    service.conductor.inventory.stop()
+    service.runtime.sleep(1)
+    assert not any(host.connections for host in service.fleet.hosts.values())
