@@ -74,9 +74,8 @@ def main(pairs: int) -> None:
                 else:
                     virshs.append(by_virsh(lab, service, guest))
                 RUNTIME.sleep(0.5)
-            print(
-                f"pair {number + 1:2}: POST {posts[-1]:.3f} s (202 after {accepts[-1] * 1000:.0f} ms), virsh {virshs[-1]:.3f} s, ratio {posts[-1] / virshs[-1]:.3f}"
-            )
+            ratio = posts[-1] / virshs[-1]
+            print(f"pair {number + 1:2}: POST {posts[-1]:.3f} s (202 after {accepts[-1] * 1000:.0f} ms), virsh {virshs[-1]:.3f} s, ratio {ratio:.3f}")
         rss = service.rss_mib()
         unbroken = guest.ticks().unbroken
     ratios = [post / virsh for post, virsh in zip(posts, virshs, strict=True)]
