@@ -24,8 +24,7 @@ from livemig.runtime import Runtime, ThreadRuntime
 from livemig.states import Status
 
 LAB = Path("/var/tmp/livemig-demo")
-LINK_MBIT = 400  # so slow that the eye can follow
-DIRTY_MIB_S = 8
+LINK_MBIT = 200  # so slow that the eye can follow
 FLEET = """
 hosts:
   - {name: node1, bandwidth_mib_s: 400}
@@ -98,7 +97,8 @@ def follow(client: Service, store: Store, server: str, runtime: Runtime) -> Migr
         if last is None or sent > last[1]:
             last = (now, sent)
         over = shown["status"] != "MIGRATING"
-        phase = f"{migration.status.value}, {store.migrations.events(migration.id)[-1].text}" if not over else migration.status.value
+        seen = [event.text for event in store.migrations.events(migration.id) if event.kind in ("source", "destination")]
+        phase = ", ".join([migration.status.value, *seen[-1:]]) if not over else migration.status.value
         before, line = line, bar(100 if over else shown["progress"], migration, rate, phase)
         if terminal:
             print(f"\r{line:<130}", end="\n" if over else "", flush=True)
@@ -153,8 +153,8 @@ def real(runtime: Runtime) -> Iterator[Scene]:
         for host in lab.hosts:
             host.slow(LINK_MBIT)
             print(f"   libvirt host {host.name} at {host.uri}, its link at {LINK_MBIT} Mbit/s")
-        guest = lab.add_guest("demo", "node1", dirty_mib_s=DIRTY_MIB_S)
-        print(f"   guest demo ticks ten times a second and changes {DIRTY_MIB_S} MiB of its memory each second")
+        guest = lab.add_guest("demo", "node1")
+        print("   guest demo ticks ten times a second")
     except LabError:
         lab.down()
         raise

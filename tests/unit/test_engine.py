@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from livemig import context
+from livemig import context, exceptions
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.runtime import VirtualRuntime
@@ -242,23 +242,24 @@ def test_a_job_that_was_over_before_it_was_aborted(tmp_path: Path, runtime: Virt
 
 
 class Client:
-    """In place of RPC: does something, and fails."""
+    """In place of RPC: has the conductor queue it, or not, and fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, queues_it: bool, error: Exception) -> None:
         self.service: Service | None = None
-        self.queues_it = False
+        self.queues_it = queues_it
+        self.error = error
 
     def live_migrate(self, _context: context.RequestContext, migration_id: int) -> None:
         if self.queues_it and self.service is not None:
             self.service.conductor.engine.accept(migration_id)
-        raise ZeroDivisionError("inside")
+        raise self.error
 
 
 @pytest.mark.parametrize(("queues_it", "host", "status"), [(False, "node2", 400), (False, None, 400), (True, "node2", 202)])
 def test_rpc_that_fails_in_an_unexpected_way(tmp_path: Path, runtime: VirtualRuntime, queues_it: bool, host: str | None, status: int) -> None:
-    client = Client()
+    client = Client(queues_it, ZeroDivisionError("inside"))
     with Service(tmp_path, runtime, client) as service:
-        client.service, client.queues_it = service, queues_it
+        client.service = service
         add(service)
         answer = service.live_migrate(WEB, host)
         assert answer.status_int == status
@@ -267,3 +268,14 @@ def test_rpc_that_fails_in_an_unexpected_way(tmp_path: Path, runtime: VirtualRun
             assert answer.json["badRequest"]["message"] == f"Live migration of instance {WEB} to {where} failed"
             assert "inside" not in answer.text
         assert service.wait_idle(WEB).status is (Status.ERROR if status == 400 else Status.COMPLETED)
+
+
+@pytest.mark.parametrize(("queues_it", "status"), [(False, 503), (True, 202)])
+def test_a_conductor_without_a_database_is_503_unless_it_was_queued(tmp_path: Path, runtime: VirtualRuntime, queues_it: bool, status: int) -> None:
+    client = Client(queues_it, exceptions.DatabaseUnavailable())
+    with Service(tmp_path, runtime, client) as service:
+        client.service = service
+        add(service)
+        assert service.live_migrate(WEB).status_int == status
+        assert (service.state(WEB)[2] is None) is (status == 503)
+        assert service.wait_idle(WEB).status is (Status.ERROR if status == 503 else Status.COMPLETED)
