@@ -18,7 +18,8 @@
     ├── LiveMigrationFailed              anything unexpected; the cause is in the log
     ├── Unavailable                      a part of the service is away; nothing was touched
     │   ├── ConductorUnavailable
-    │   └── DatabaseUnavailable
+    │   ├── DatabaseUnavailable
+    │   └── OutcomeUnknown               … but for this one
     └── HypervisorError                  what a libvirt daemon answered
         ├── HypervisorUnavailable
         ├── DomainNotFound
@@ -128,6 +129,10 @@ class ConductorUnavailable(Unavailable):
 
 class DatabaseUnavailable(Unavailable):
     template = "The database is unavailable at this time. Nothing was changed; try again later."
+
+
+class OutcomeUnknown(Unavailable):
+    template = "The database went away while the request was worked on; it may still be carried out. Look at the server before you ask again."
 
 
 class HypervisorError(LivemigError):

@@ -58,9 +58,12 @@ def migrate_live(request: Request, server: str, asked: dict[str, Any]) -> webob.
 
 
 def _withdraw(request: Request, migration: Migration, reason: str) -> bool:
-    """End a migration that no conductor answered for. False when one has queued it meanwhile: then it was accepted after all."""
+    """End a migration that no conductor answered for. False when one has queued it meanwhile: then it was accepted after all. Raises OutcomeUnknown."""
     outcome = Outcome(Status.ERROR, migration.source, reason)
-    return request.services.store.migrations.finish(migration, outcome, owner=None, before=[Status.ACCEPTED])
+    try:
+        return request.services.store.migrations.finish(migration, outcome, owner=None, before=[Status.ACCEPTED])
+    except exceptions.DatabaseUnavailable as error:
+        raise exceptions.OutcomeUnknown from error
 
 
 def _body(request: Request) -> dict[str, Any]:

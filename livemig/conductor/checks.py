@@ -13,8 +13,6 @@ from livemig import exceptions
 from livemig.exceptions import Refused
 from livemig.facts import Disk, Guest, HostFacts, Presence
 
-LIVE = frozenset({Presence.RUNNING, Presence.PAUSED, Presence.SUSPENDED, Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED})
-
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -91,8 +89,8 @@ def runs_on_source(now: Situation) -> Refused | None:
 
 
 def not_at_destination(now: Situation) -> Refused | None:
-    """No guest with that UUID runs at the destination: it might be a second copy."""
-    if now.destination.presence in LIVE and now.source.name != now.destination.name:
+    """The destination has no guest with that UUID: one that runs might be a second copy, one that is only defined would blur the verdict. Mend: undefine it."""
+    if now.destination.presence not in (Presence.ABSENT, Presence.UNKNOWN) and now.source.name != now.destination.name:
         return exceptions.MigrationPreCheckError(reason=f"Instance {now.server} is {now.destination.presence} on {now.destination.name} too")
     return None
 

@@ -43,11 +43,16 @@ class Engine:
         self._runtime = runtime
         self._owner = owner
         self._stopping = runtime.event()
+        self._working: set[int] = set()
         self._checked: dict[int, tuple[float, Situation]] = {}  # what the checks read, for those that start at once
 
     def stop(self) -> None:
         """Begin nothing more. What runs goes on in libvirt."""
         self._stopping.set()
+
+    def renew(self) -> None:
+        """Keep the leases of what is worked on, and of what waits in the queue."""
+        self._store.migrations.renew(self._owner, self._conf.conductor.lease_time, tuple(self._working))
 
     def accept(self, migration_id: int) -> None:
         """Check an accepted migration, choose its destination and queue it.
@@ -58,9 +63,9 @@ class Engine:
             self._check_and_queue(migration_id)
 
     def _check_and_queue(self, migration_id: int) -> None:
-        with self._in_hand(migration_id):
+        with self._worked_on(migration_id):
             self._check(migration_id)
-            self.admit()
+        self.admit()
 
     def _check(self, migration_id: int) -> None:
         migration = self._store.migrations.get(migration_id)
@@ -93,10 +98,9 @@ class Engine:
         """Take up every open migration whose lease is free: its conductor is gone."""
         for migration in self._store.migrations.orphans():
             if not self._stopping.is_set() and self._claim(migration.id):
-                with self._in_hand(migration.id):
-                    LOG.info("Migration %s of server %s taken up in status %s", migration.uuid, migration.server_uuid, migration.status)
-                    self._store.migrations.record(migration.id, ("conductor", f"taken up by {self._owner}"))
-                    self._take_up(self._store.migrations.get(migration.id))
+                LOG.info("Migration %s of server %s taken up in status %s", migration.uuid, migration.server_uuid, migration.status)
+                self._store.migrations.record(migration.id, ("conductor", f"taken up by {self._owner}"))
+                self._take_up(self._store.migrations.get(migration.id))
         self.admit()
 
     def _take_up(self, migration: Migration) -> None:
@@ -142,27 +146,22 @@ class Engine:
     def _carry_out(self, migration: Migration) -> None:
         """A migration that has its place, from preparing to the end."""
         try:
-            attempt = self._despite_database(lambda: self._prepare(self._store.migrations.get(migration.id)))
-            if attempt is not None:
-                self._despite_database(lambda: self._conclude(migration, attempt))
+            with self._worked_on(migration.id):
+                attempt = self._despite_database(lambda: self._prepare(self._store.migrations.get(migration.id)))
+                if attempt is not None:
+                    self._despite_database(lambda: self._conclude(migration, attempt))
             self._despite_database(self.admit)
         except Exception:
             LOG.exception("Migration %s of server %s: the conductor failed; it is taken up again", migration.uuid, migration.server_uuid)
-            self._give_back(migration.id)
 
     @contextmanager
-    def _in_hand(self, migration_id: int) -> Iterator[None]:
-        """For a claimed migration: a lease that is held while nobody works on it would be renewed for ever, so it is given back when that fails."""
+    def _worked_on(self, migration_id: int) -> Iterator[None]:
+        """While it lasts the lease is renewed. One that nobody works on any more, for whatever reason, expires and is taken up again."""
+        self._working.add(migration_id)
         try:
             yield
-        except (exceptions.Refused, exceptions.LiveMigrationFailed):
-            raise  # it has ended
-        except Exception:
-            self._runtime.start(f"give-back-{migration_id}", self._give_back, migration_id)
-            raise
-
-    def _give_back(self, migration_id: int) -> None:
-        self._despite_database(lambda: self._store.migrations.give_back(migration_id, self._owner))
+        finally:
+            self._working.discard(migration_id)
 
     def _despite_database(self, step: Callable[[], T]) -> T | None:
         """Repeat a step while the database is away. None when the conductor stops first."""
@@ -222,10 +221,8 @@ class Engine:
         return None if source is None or destination is None else (source.hypervisor, destination.hypervisor)
 
     def _unwatched(self, migration: Migration) -> None:
-        """A host was taken out of enabled_hosts: nothing can be asked, so nothing is decided."""
+        """A host was taken out of enabled_hosts: nothing can be asked, so nothing is decided. It is tried again when the lease has expired."""
         LOG.error("Migration %s: %s or %s is not in enabled_hosts any more", migration.uuid, migration.source, migration.destination)
-        self._stopping.wait(self._conf.conductor.lease_time)
-        self._store.migrations.give_back(migration.id, self._owner)
 
     def _look_again(self, server: str, hosts: Iterable[str]) -> None:
         """What changed between the verdict and the final transaction was kept from the server's row: see it now."""

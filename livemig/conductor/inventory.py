@@ -16,6 +16,7 @@ from livemig.runtime import Mailbox, Runtime, Task
 LOG = log.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.2
+_DATABASE_PAUSE_S = 1.0
 _REFRESH_S = 60.0  # free memory has no event
 
 
@@ -58,14 +59,13 @@ class Watcher:
 
     def _connect_and_follow(self) -> bool:
         """False when the host could not be reached at all."""
-        name = self.settings.name
         try:
             self._news.take(0)
             self._follow()
         except exceptions.DatabaseUnavailable:
-            LOG.warning("The database is away; host %s is looked at again when it is back", name)
+            self._wait_for_database()
         except Exception:
-            LOG.exception("Following host %s failed; it is connected to again", name)
+            LOG.exception("Following host %s failed; it is connected to again", self.settings.name)
         return self.hypervisor.connected
 
     def _away(self, reason: str) -> None:
@@ -86,23 +86,33 @@ class Watcher:
         """Returns when the host is away, or when the watcher is to stop."""
         try:
             self.hypervisor.connect()
-            self._look_at_all()
             LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
-            self.settled.set()
+            news: list[HostEvent | None] = []
             while not self._stopping.is_set():
-                self._take_down(self._news.take(_REFRESH_S))
+                news = self._take_down(news)
         except exceptions.HypervisorError as error:
             self._away(str(error))
 
-    def _take_down(self, news: list[HostEvent | None]) -> None:
-        if not news:
-            self._look_at_all()
+    def _take_down(self, news: list[HostEvent | None]) -> list[HostEvent | None]:
+        """Write down what is new, everything if `news` is empty; then wait for the next. The connection outlives the database: jobs are watched by it."""
         for event in news:
             if isinstance(event, Disconnected):
                 raise exceptions.HypervisorUnavailable(host=self.settings.name, code=0, message=f"the connection was lost: {event.reason}")
         changed = {event.uuid for event in news if isinstance(event, ServerChanged)}
-        if changed:
-            self._store.servers.see(self.settings.name, [self.hypervisor.server(uuid) for uuid in sorted(changed)])
+        try:
+            if changed:
+                self._store.servers.see(self.settings.name, [self.hypervisor.server(uuid) for uuid in sorted(changed)])
+            elif not news:
+                self._look_at_all()
+                self.settled.set()
+        except exceptions.DatabaseUnavailable:
+            self._wait_for_database()
+            return [event for event in self._news.take(0) if isinstance(event, Disconnected)]  # else nothing: look at everything
+        return self._news.take(_REFRESH_S)
+
+    def _wait_for_database(self) -> None:
+        LOG.warning("The database is away; host %s is looked at again when it is back", self.settings.name)
+        self._stopping.wait(_DATABASE_PAUSE_S)
 
 
 class Inventory:

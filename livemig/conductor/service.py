@@ -65,7 +65,7 @@ class Conductor:
         pause = self._conf.conductor.lease_time / 3
         while True:
             try:
-                self._store.migrations.renew(self._owner, self._conf.conductor.lease_time)
+                self.engine.renew()
                 self.engine.adopt()
             except exceptions.DatabaseUnavailable:
                 LOG.warning("The database is away; leases are renewed when it is back")

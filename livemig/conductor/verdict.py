@@ -32,7 +32,7 @@ _TABLE: tuple[tuple[tuple[Presence, ...], tuple[Presence, ...], Verdict], ...] =
     ((Presence.ABSENT, *_OFF), _BETWEEN, Verdict.UNDECIDED),  # the destination is about to run it
     ((Presence.ABSENT,), _OFF, Verdict.COMPLETED),  # it moved, and shut down there
     (_OFF, (Presence.ABSENT,), Verdict.ON_SOURCE),  # it shut down before it could move
-    (_OFF, _OFF, Verdict.COMPLETED),  # a persistent definition appears at the destination only at the very end
+    (_OFF, _OFF, Verdict.COMPLETED),  # the destination had no definition before (a check), and gets one only at the very end
     ((Presence.ABSENT,), (Presence.ABSENT,), Verdict.LOST),
 )
 

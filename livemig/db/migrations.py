@@ -181,19 +181,12 @@ class Migrations:
             return bool(taken.rowcount)  # type: ignore[attr-defined]
 
     @retried
-    def renew(self, owner: str, seconds: float) -> None:
-        """Keep all leases of `owner` for that much longer."""
-        with self._database.write() as session:
-            session.execute(update(models.Migration).where(models.Migration.lease_owner == owner).values(lease_expires_at=self._later(seconds)))
-
-    @retried
-    def give_back(self, migration_id: int, owner: str) -> None:
-        """Free one lease of `owner`."""
+    def renew(self, owner: str, seconds: float, worked_on: Collection[int]) -> None:
+        """Keep the leases of `owner` on the migrations `worked_on` and on those that are queued."""
         migration = models.Migration
+        kept = or_(migration.id.in_(worked_on), migration.status == Status.QUEUED.value)
         with self._database.write() as session:
-            session.execute(
-                update(migration).where(migration.id == migration_id, migration.lease_owner == owner).values(lease_owner=None, lease_expires_at=None)
-            )
+            session.execute(update(migration).where(migration.lease_owner == owner, kept).values(lease_expires_at=self._later(seconds)))
 
     @retried
     def release(self, owner: str) -> None:

@@ -45,8 +45,12 @@ class Hypervisor:
                 (self._libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
                 (self._libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job_completed),
             )
-            connection.registerCloseCallback(self._on_close, None)
-            self._callbacks = [connection.domainEventRegisterAny(None, event, callback, None) for event, callback in events]
+            try:
+                connection.registerCloseCallback(self._on_close, None)
+                self._callbacks = [connection.domainEventRegisterAny(None, event, callback, None) for event, callback in events]
+            except self._libvirt.libvirtError:
+                connection.close()
+                raise
         self._connection = connection
 
     def close(self) -> None:

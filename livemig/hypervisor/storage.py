@@ -22,7 +22,10 @@ _VOLUME = "<volume><name>{name}</name><capacity>1</capacity><allocation>0</alloc
 
 
 def same_directory(source: Hypervisor, destination: Hypervisor, directory: str) -> bool:
-    """Whether `directory` is the same on both hosts. Raises HypervisorError when the source cannot tell."""
+    """Whether `directory` is the same on both hosts.
+
+    Raises HypervisorError when the source cannot tell, MigrationPreCheckError when a pool covers the directory but is not active.
+    """
     name = PREFIX + str(uuid.uuid4())
     with _pool(source, directory) as here, _volume(source, here, name):
         return _sees(destination, directory, name)
@@ -42,7 +45,7 @@ def _sees(host: Hypervisor, directory: str, name: str) -> bool:
 @contextmanager
 def _pool(host: Hypervisor, directory: str) -> Iterator[Any]:
     with host.use() as connection:
-        pool = _lookup(host.libvirt, connection, directory)
+        pool = _lookup(host, connection, directory)
         transient = pool is None
         if transient:
             pool = connection.storagePoolCreateXML(_POOL.format(name=PREFIX + str(uuid.uuid4()), path=escape(directory)), 0)
@@ -54,14 +57,16 @@ def _pool(host: Hypervisor, directory: str) -> Iterator[Any]:
                 pool.destroy()
 
 
-def _lookup(libvirt: Any, connection: Any, directory: str) -> Any:
+def _lookup(host: Hypervisor, connection: Any, directory: str) -> Any:
     try:
         pool = connection.storagePoolLookupByTargetPath(directory)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+    except host.libvirt.libvirtError as error:
+        if error.get_error_code() != host.libvirt.VIR_ERR_NO_STORAGE_POOL:
             raise
         return None
-    return pool if pool.isActive() else None
+    if not pool.isActive():
+        raise exceptions.MigrationPreCheckError(reason=f"Storage pool {pool.name()} on {host.name} covers {directory} but is not active")
+    return pool
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from livemig.microversions import MAX, MIN
 
 TRUE = [True, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes"]
 FALSE = [False, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no"]
-NO_BOOLEANS = [1, 0, 1.0, None, "", "t", "f", "y", "n", "tRUE", "oN", "yES", " true", "true ", "true\n", "2", "None", [], {}, ["true"]]
+NO_BOOLEANS: list[Any] = [1, 0, 1.0, None, "", "t", "f", "y", "n", "tRUE", "oN", "yES", " true", "true ", "true\n", "2", "None", [], {}, ["true"]]
 
 
 def migrate(**changes: Any) -> dict[str, Any]:

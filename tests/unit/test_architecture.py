@@ -98,7 +98,7 @@ def _imports(node: ast.AST, when: str) -> Iterator[Import]:
             assert child.level == 0, "relative imports would escape this test"
             yield from (Import(f"{child.module}.{alias.name}", when) for alias in child.names)
         elif isinstance(child, ast.Call) and _name(child.func).endswith(("import_module", "__import__")):
-            yield from (Import(argument.value, "later") for argument in child.args[:1] if isinstance(argument, ast.Constant))
+            yield from (Import(str(argument.value), "later") for argument in child.args[:1] if isinstance(argument, ast.Constant))
         later = isinstance(child, ast.FunctionDef | ast.Lambda) or (isinstance(child, ast.If) and _name(child.test).endswith("TYPE_CHECKING"))
         yield from _imports(child, "later" if later else when)
 

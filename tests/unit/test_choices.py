@@ -99,7 +99,8 @@ def with_guest(**changes: Any) -> Situation:
 
 
 def older(end: str) -> Situation:
-    return replace(SITUATION, **{end: End(end[0], facts=replace(FACTS, hypervisor_version=3_999_999))})
+    old = End(end, facts=replace(FACTS, hypervisor_version=3_999_999))
+    return replace(SITUATION, source=old) if end == "source" else replace(SITUATION, destination=old)
 
 
 PLANS: dict[str, tuple[Situation, HostSettings, Policy, Plan]] = {

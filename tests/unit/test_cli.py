@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from oslo_config import cfg
 
+from livemig import conf as configuration
 from livemig import context
 from livemig.cli import all as livemig_all
 from livemig.cli import api, conductor, manage, wiring
-from livemig.conf import ConfigurationError
 from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.facts import HostFacts, MigrationRequest, Policy, Presence, ServerFacts
@@ -219,11 +219,11 @@ def test_a_configuration_file_that_is_missing(here: Here, capsys: pytest.Capture
 
 def test_the_driver_is_the_configured_one(here: Here) -> None:
     conf = cfg.ConfigOpts()
-    wiring.configuration.register(conf)
+    configuration.register(conf)
     conf([], project="livemig", default_config_files=[], default_config_dirs=[])
     assert wiring.libvirt(conf, RUNTIME) is driver.load()
     conf.set_override("driver", "mock", group="libvirt")
-    with pytest.raises(ConfigurationError, match="fleet is missing"):
+    with pytest.raises(configuration.ConfigurationError, match="fleet is missing"):
         wiring.libvirt(conf, RUNTIME)
 
 

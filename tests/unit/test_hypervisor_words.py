@@ -45,7 +45,7 @@ def translated(code: int, connected: bool = True) -> exceptions.HypervisorError:
         raise Fault(code, C.VIR_FROM_QEMU, "no {what}")(what="luck")
     error = raised.value
     assert (str(error), error.kwargs["host"]) == (f"node1: no luck (libvirt error {code})", "node1")
-    assert isinstance(error.__cause__, mock.libvirtError)  # type: ignore[attr-defined]
+    assert isinstance(error.__cause__, mock.libvirtError)
     return error
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from livemig import exceptions
+from livemig.testing.domain import virDomain
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.runtime import VirtualRuntime
 from tests.service import Service
@@ -36,7 +37,7 @@ def up(service: Service) -> list[str]:
     return [host.name for host in service.store.hosts.all() if host.up]
 
 
-def by_hand(service: Service, host: str = "node1"):  # type: ignore[no-untyped-def]
+def by_hand(service: Service, host: str = "node1") -> virDomain:
     """ "web" as somebody with virsh has it."""
     libvirt = service.fleet.libvirt("elsewhere")
     return libvirt.open(f"qemu+tcp://{host}/system").lookupByUUIDString(WEB)

@@ -246,11 +246,11 @@ def default_fleet() -> Iterator[None]:
 def test_the_module_stands_for_libvirt_python(default_fleet: None) -> None:
     module._default = None
     assert module.default() is module.default()
-    assert code(module.open, "qemu+tcp://a/system") == C.VIR_ERR_SYSTEM_ERROR  # type: ignore[attr-defined]
+    assert code(module.open, "qemu+tcp://a/system") == C.VIR_ERR_SYSTEM_ERROR
     module.load({"speed": 50, "hosts": [{"name": "a"}]}, ThreadRuntime())
-    assert module.open("qemu+tcp://a/system").getHostname() == "a"  # type: ignore[attr-defined]
+    assert module.open("qemu+tcp://a/system").getHostname() == "a"
     with pytest.raises(AttributeError, match="openSideways"):
-        module.openSideways  # type: ignore[attr-defined]  # noqa: B018
+        module.openSideways  # noqa: B018
 
 
 def test_a_timer_that_is_gone_is_left_alone(libvirt: Libvirt) -> None:
