@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,10 @@ def load_server(conf: Any) -> Any:
 
 
 def paste_file(conf: Any) -> str:
-    """Where [api] paste_config is: as given, in a configuration directory, or beside the package in a checkout. Raises ConfigurationError."""
+    """Where [api] paste_config is: as given, in a configuration directory, where pip put it, or in a checkout. Raises ConfigurationError."""
     name = conf.api.paste_config
-    checkout = Path(__file__).parents[2] / name
-    found = name if Path(name).is_file() else conf.find_file(name) or (str(checkout) if checkout.is_file() else None)
+    places = (name, conf.find_file(name), Path(sys.prefix, "etc", "livemig", name), Path(__file__).parents[2] / name)
+    found = next((Path(place) for place in places if place and Path(place).is_file()), None)
     if found is None:
         raise ConfigurationError(f"[api] paste_config: no file {name}")
-    return str(Path(found).resolve())
+    return str(found.resolve())

@@ -8,6 +8,7 @@ from typing import Any
 from livemig import rpc
 from livemig.cli import wiring
 from livemig.conductor.service import Conductor
+from livemig.db.migrations import API
 from livemig.runtime import ThreadRuntime
 
 
@@ -21,6 +22,7 @@ def _run(conf: Any) -> None:
     runtime = ThreadRuntime()
     store = wiring.store(conf, runtime)
     store.database.upgrade()
+    store.migrations.release(API)  # requests of a former process: nobody waits for their answers any more
     module = wiring.libvirt(conf, runtime)
     conductor = Conductor(conf, store, module, runtime)
     transport = rpc.in_memory_transport(conf)

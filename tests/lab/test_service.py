@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from livemig import context
 from livemig.db.engine import Database
 from livemig.db.store import Store
-from livemig.facts import Migration
+from livemig.facts import Migration, MigrationRequest, Policy
 from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.lab import Lab
@@ -243,3 +244,14 @@ def moved(lab: Lab, service: Service, guest: Guest) -> bool:
     if service.live_migrate(guest.uuid, destination)[0] != 202:
         return False
     return str(service.wait_idle(guest.uuid)["OS-EXT-SRV-ATTR:host"]) == destination
+
+
+def test_killed_while_a_request_waits_for_its_answer(lab: Lab, service: Service, guest: Guest) -> None:
+    """Accepted, and no conductor has looked at it: the row is the work, and the next process does it at once."""
+    service.kill()
+    store = Store(Database(f"sqlite:///{service.directory}/livemig.sqlite"), RUNTIME)
+    store.migrations.begin(guest.uuid, MigrationRequest("node2", False, False), Policy(), context.system(), 65)
+    store.database.close()
+    service.start()
+    service.wait_seen(guest.uuid, ("ACTIVE", "node2"), 10)
+    assert last(service, guest).status is Status.COMPLETED
