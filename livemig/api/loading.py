@@ -36,9 +36,9 @@ def load_server(conf: Any) -> Any:
 
 
 def paste_file(conf: Any) -> str:
-    """Where [api] paste_config is: as given, in a configuration directory, where pip put it, or in a checkout. Raises ConfigurationError."""
+    """Where [api] paste_config is: as given, in a configuration directory, in a checkout, or where pip put it. Raises ConfigurationError."""
     name = conf.api.paste_config
-    places = (name, conf.find_file(name), Path(sys.prefix, "etc", "livemig", name), Path(__file__).parents[2] / name)
+    places = (name, conf.find_file(name), Path(__file__).parents[2] / name, Path(sys.prefix, "etc", "livemig", name))
     found = next((Path(place) for place in places if place and Path(place).is_file()), None)
     if found is None:
         raise ConfigurationError(f"[api] paste_config: no file {name}")

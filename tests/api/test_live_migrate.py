@@ -23,6 +23,7 @@ def comparable(shown: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("prefix", ["", "/v2.1"])
 def test_moves_a_server(service: Service, prefix: str, host: str | None) -> None:
     body = {"os-migrateLive": {"host": host, "block_migration": "no", "disk_over_commit": "0"}}
+    service.fleet.speed = 5  # slow enough to be seen under way
     answer = service.request("POST", f"{prefix}/servers/{WEB}/action", json=body)
     assert (answer.status_int, answer.body) == (202, b"")
     assert answer.headers["OpenStack-API-Version"] == "compute 2.1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -281,7 +282,7 @@ def test_a_withdrawn_migration_is_not_begun(service: Service) -> None:
 
 def test_a_running_job_outlives_the_database(service: Service) -> None:
     slow(service)
-    with sqlite3.connect(service.store.database.engine.url.database or "", timeout=0) as other:
+    with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
         other.execute("BEGIN EXCLUSIVE")
         service.runtime.sleep(60)
         assert service.fleet.running_on(WEB) == ["node2"]

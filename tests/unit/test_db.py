@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -467,7 +468,7 @@ def test_a_forgotten_host_takes_its_sightings_along(store: Store) -> None:
 
 
 def test_a_locked_database_is_unavailable(store: Store, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "livemig.sqlite", timeout=0) as other:
+    with closing(sqlite3.connect(tmp_path / "livemig.sqlite", timeout=0)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(exceptions.DatabaseUnavailable):
             store.hosts.enable(["a"])

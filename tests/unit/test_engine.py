@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def test_an_outcome_waits_for_the_database(service: Service) -> None:
 
 
 def test_stopping_without_the_database_lets_leases_expire(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    with sqlite3.connect(service.store.database.engine.url.database or "", timeout=0) as other:
+    with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
         other.execute("BEGIN EXCLUSIVE")
         service.conductor.stop()
         other.execute("ROLLBACK")

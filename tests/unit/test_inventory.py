@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_a_changed_configuration_is_followed(service: Service) -> None:
 
 
 def test_the_database_may_be_away_for_a_while(service: Service) -> None:
-    with sqlite3.connect(service.store.database.engine.url.database or "", timeout=0) as other:
+    with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
         other.execute("BEGIN EXCLUSIVE")
         by_hand(service).suspend()
         service.runtime.sleep(10)
