@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from oslo_log import log
 
@@ -53,21 +54,24 @@ class Attempt:
         self._memory_mib = memory_mib
         self._letters: Mailbox[Letter] = Mailbox(runtime)
         self._lines: list[tuple[str, str]] = []  # for the event log, until the database has them
+        self._plan: Plan | None = None  # what libvirt is still to be told
         self._told = False  # a call of ours is under way
+        self._started_at = migration.started_at or migration.created_at
         self._error: exceptions.HypervisorError | None = None
         self._completed_job: Job | None = None
         self._memory = monitor.Memory()
         self._written_at = float("-inf")
 
-    def start(self, plan: Plan) -> None:
-        """Tell libvirt, in a thread that does nothing else."""
-        self._told = True
-        self._runtime.start(f"migrate-{self._migration.id}", self._call, plan)
+    def start(self, plan: Plan, at: datetime) -> None:
+        """Have `run()` tell libvirt, once it hears what both hosts say. `at` is when the migration's time begins to count."""
+        self._plan = plan
+        self._started_at = at
 
     def run(self) -> tuple[Outcome, dict[str, Presence]]:
         """Watch until both hosts agree where the guest is; returns that, and how each host has it. It may be called again after DatabaseUnavailable."""
         stops = [self._listen("source", self._source), self._listen("destination", self._destination)]
         try:
+            self._tell()
             while True:
                 self._read_letters(self._pace.look_s)
                 if self._is_under_way():
@@ -79,6 +83,13 @@ class Attempt:
         finally:
             for stop in stops:
                 stop()
+
+    def _tell(self) -> None:
+        """Call libvirt in a thread that does nothing else, the first time."""
+        plan, self._plan = self._plan, None
+        if plan is not None:
+            self._told = True
+            self._runtime.start(f"migrate-{self._migration.id}", self._call, plan)
 
     def _call(self, plan: Plan) -> None:
         error = None
@@ -136,8 +147,7 @@ class Attempt:
         return True
 
     def _watch(self, job: Job) -> None:
-        begun = self._migration.started_at or self._migration.created_at
-        elapsed_s = (self._runtime.now() - begun).total_seconds()
+        elapsed_s = (self._runtime.now() - self._started_at).total_seconds()
         self._memory, actions = monitor.decide(self._migration.policy, self._memory, job, self._memory_mib, elapsed_s)
         for action in actions:
             self._perform(action)

@@ -193,7 +193,7 @@ class Engine:
             self._look_again(migration.server_uuid, presences)
 
     def _start(self, migration: Migration, attempt: Attempt) -> bool:
-        """Tell libvirt. False when it may not start after all."""
+        """Have the attempt tell libvirt. False when it may not start after all."""
         try:
             situation = self._situation_now(migration)
         except exceptions.Refused as refusal:
@@ -202,9 +202,10 @@ class Engine:
         destination = self._inventory.get(situation.destination.name)
         if situation.guest is None or destination is None:  # a check has refused both; for the type checker
             raise AssertionError(situation)
-        if not self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, started_at=self._runtime.now()):
+        now = self._runtime.now()
+        if not self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, started_at=now):
             return False
-        attempt.start(planning.plan(situation, destination.settings, migration.policy))
+        attempt.start(planning.plan(situation, destination.settings, migration.policy), now)
         return True
 
     def _situation_now(self, migration: Migration) -> Situation:

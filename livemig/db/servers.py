@@ -17,6 +17,8 @@ from livemig.facts import Presence, ServerFacts
 from livemig.runtime import Runtime
 from livemig.whereabouts import SHOWN, found_again, where
 
+OWNER = {"project_id": "admin", "user_id": "admin"}  # libvirt knows no owners: a guest is the administrator's
+
 
 class Servers:
     """Servers as the API reads them and as the watchers see them."""
@@ -87,7 +89,7 @@ def _place(session: Session, now: datetime, uuid: str, row: models.Server | None
     if said is not None and said.presence is not Presence.ABSENT:
         values.update(name=said.name, memory_mib=said.memory_mib, vcpus=said.vcpus)
     if row is None:
-        session.execute(insert(models.Server).values({"uuid": uuid, "name": uuid, "created_at": now, "updated_at": now, **values}))
+        session.execute(insert(models.Server).values({"uuid": uuid, "name": uuid, "created_at": now, "updated_at": now, **OWNER, **values}))
     elif any(getattr(row, name) != value for name, value in values.items()):
         session.execute(update(models.Server).where(models.Server.uuid == uuid).values(updated_at=now, **values))
 

@@ -141,6 +141,17 @@ def test_a_guest_that_never_converges_is_left_alone_after_the_time_out(tmp_path:
         assert service.state(WEB) == ("ACTIVE", "node1", None)
 
 
+def test_time_in_the_queue_does_not_count(tmp_path: Path, runtime: VirtualRuntime) -> None:
+    with Service(tmp_path, runtime, libvirt__live_migration_completion_timeout=30) as service:
+        service.fleet.hosts["node1"].bandwidth_mib_s = 50.0
+        add(service, "first", dirty_mib_s=1)
+        add(service, "second", dirty_mib_s=1)
+        for name in ("first", "second"):
+            assert service.live_migrate(guest_uuid(name)).status_int == 202
+        for name in ("first", "second"):  # each takes about 40 of its 60 s
+            assert service.wait_idle(guest_uuid(name), 200).status is Status.COMPLETED
+
+
 def test_force_complete_pauses_a_guest_that_never_converges(tmp_path: Path, runtime: VirtualRuntime) -> None:
     options = {"libvirt__live_migration_completion_timeout": 30, "libvirt__live_migration_timeout_action": "force_complete"}
     with Service(tmp_path, runtime, **options) as service:
