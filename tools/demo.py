@@ -216,9 +216,12 @@ It keeps running. Try:
   curl -i -H 'Content-Type: application/json' -d '{body}' \\
        {client.url}/v2.1/servers/{server["id"]}/action
 """)
+    lab = f".venv/bin/livemig-lab --dir {LAB}"
     if scene.guest:
-        print(f"  .venv/bin/livemig-lab --dir {LAB} status\n  .venv/bin/livemig-lab --dir {LAB} guest ticks demo")
-        print(f"\nTo end it: stop the process named above, then\n\n  .venv/bin/livemig-lab --dir {LAB} down")
+        print(f"  {lab} status\n  {lab} guest ticks demo\n")
+    print(f"To end it:\n\n  kill {client.pid}; rm -r {client.directory}")
+    if scene.guest:
+        print(f"  {lab} down")
 
 
 if __name__ == "__main__":
