@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from livemig import conf as configuration
 from livemig import rpc
 from livemig.cli import wiring
 from livemig.conductor.service import Conductor
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(conf: Any) -> None:
+    configuration.check_listening(conf)
     wiring.stop_on_signals()
     runtime = ThreadRuntime()
     store = wiring.store(conf, runtime)

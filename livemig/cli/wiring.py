@@ -61,7 +61,6 @@ def libvirt(conf: Any, runtime: Runtime) -> Any:
 
 def serve(conf: Any, parts: Store, transport: Any, runtime: Runtime) -> None:
     """Serve the API until the process is told to stop; requests being worked on are finished."""
-    configuration.check_listening(conf)
     services = Services(conf, parts, ConductorClient(transport, conf.api.conductor_timeout), runtime)
     application = load_application(services)
     LOG.info("Listening on http://%s:%s", conf.api.listen_host, conf.api.listen_port)

@@ -60,6 +60,7 @@ class Conductor:
             self._store.migrations.release(self._owner)
         except exceptions.DatabaseUnavailable:
             LOG.warning("The database is away: leases of %s will expire by themselves", self._owner)
+        LOG.info("Conductor %s stopped; migrations that run go on in libvirt", self._owner)
 
     def _keep_leases(self) -> None:
         pause = self._conf.conductor.lease_time / 3
