@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import webob
 import webob.dec
@@ -19,6 +20,12 @@ from livemig.microversions import MIN, Version
 Handler = Callable[[Request], webob.Response]
 
 
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    """A template's pattern, made once and not for every request."""
+    return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", template))
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """`template` has {name} for one path segment; `since` is the first microversion that has the route."""
@@ -29,7 +36,7 @@ class Route:
     since: Version = MIN
 
     def match(self, method: str, path: str) -> dict[str, str] | None:
-        found = re.fullmatch(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", self.template), path)
+        found = _pattern(self.template).fullmatch(path)
         return found.groupdict() if found and method == self.method else None
 
 

@@ -217,8 +217,7 @@ class Engine:
         return self._pass(migration, Survey(self._inventory, migration).situation(migration.destination or ""))
 
     def _ends(self, migration: Migration) -> tuple[Hypervisor, Hypervisor] | None:
-        watchers = [self._inventory.get(name or "") for name in (migration.source, migration.destination)]
-        source, destination = watchers
+        source, destination = self._inventory.get(migration.source), self._inventory.get(migration.destination or "")
         return None if source is None or destination is None else (source.hypervisor, destination.hypervisor)
 
     def _unwatched(self, migration: Migration) -> None:

@@ -52,7 +52,9 @@ class Hosts:
 
     def get(self, name: str) -> facts.Host | None:
         """An enabled host."""
-        return {host.name: host for host in self.all()}.get(name)
+        with self._database.read() as session:
+            row = session.scalars(select(models.Host).where(models.Host.enabled, models.Host.name == name)).one_or_none()
+            return None if row is None else to_host(row)
 
     def all(self) -> list[facts.Host]:
         """The enabled hosts, by name."""

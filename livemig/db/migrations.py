@@ -188,21 +188,19 @@ class Migrations:
         with self._database.write() as session:
             session.execute(update(migration).where(migration.lease_owner == owner, kept).values(lease_expires_at=self._later(seconds)))
 
-    @retried
     def release(self, owner: str) -> None:
         """Free all leases of `owner`, which is about to stop."""
-        migration = models.Migration
-        with self._database.write() as session:
-            session.execute(update(migration).where(migration.lease_owner == owner).values(lease_owner=None, lease_expires_at=None))
+        self._release(models.Migration.lease_owner == owner)
 
-    @retried
     def release_former(self, owner: str) -> None:
         """Free the leases of former lives of `owner`: the same name before the colon, another life after it."""
-        migration = models.Migration
-        name = owner.partition(":")[0]
-        former = (migration.lease_owner.startswith(f"{name}:", autoescape=True), migration.lease_owner != owner)
+        holder = models.Migration.lease_owner
+        self._release(holder.startswith(f"{owner.partition(':')[0]}:", autoescape=True), holder != owner)
+
+    @retried
+    def _release(self, *whose: ColumnElement[bool]) -> None:
         with self._database.write() as session:
-            session.execute(update(migration).where(*former).values(lease_owner=None, lease_expires_at=None))
+            session.execute(update(models.Migration).where(*whose).values(lease_owner=None, lease_expires_at=None))
 
     def orphans(self) -> Sequence[facts.Migration]:
         """Open migrations whose lease is free, oldest first."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,16 +37,11 @@ def rabbitmq() -> Iterator[str]:
         "RABBITMQ_PID_FILE": str(directory / "pid"),
     }
     (home,) = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin")
-    with (directory / "output").open("wb") as output:
-        process = subprocess.Popen([home / "rabbitmq-server"], env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
-        _wait_for(directory / "output", "completed with", process)
-        yield f"rabbit://guest:guest@127.0.0.1:{port}/"
+        with _running([home / "rabbitmq-server"], directory, "completed with", environment):
+            yield f"rabbit://guest:guest@127.0.0.1:{port}/"
     finally:
-        process.terminate()
-        process.wait(30)
         subprocess.run(["epmd", "-kill"], env=environment, capture_output=True, check=False)
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
@@ -59,11 +54,18 @@ def postgresql() -> Iterator[str]:
     as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     subprocess.run([*as_postgres, home / "initdb", "-D", directory / "data", "-A", "trust", "-U", "livemig"], check=True, capture_output=True)
     options = ["-D", directory / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={directory}"]
-    with (directory / "output").open("wb") as output:
-        process = subprocess.Popen([*as_postgres, home / "postgres", *options], stdout=output, stderr=output, start_new_session=True)
-    try:
-        _wait_for(directory / "output", "ready to accept connections", process)
+    with _running([*as_postgres, home / "postgres", *options], directory, "ready to accept connections", None):
         yield f"postgresql+psycopg2://livemig@127.0.0.1:{port}/postgres"
+
+
+@contextmanager
+def _running(command: Sequence[str | Path], directory: Path, ready: str, environment: Mapping[str, str] | None) -> Iterator[None]:
+    """A server that has said `ready`; it is ended, and its directory removed, with the context."""
+    with (directory / "output").open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        _wait_for(directory / "output", ready, process)
+        yield
     finally:
         process.terminate()
         process.wait(30)
