@@ -12,6 +12,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from oslo_config import cfg
 from oslo_db import options as db_options
@@ -135,6 +136,11 @@ class HostSettings:
     connection_uri: str
     migration_uri: str
     inbound_address: str | None
+
+    @property
+    def address(self) -> str:
+        """What the API shows as the host's address: where it receives migrations, else where its daemon is reached."""
+        return self.inbound_address or urlsplit(self.connection_uri).hostname or self.name
 
 
 def list_opts() -> list[tuple[str | None, Sequence[Any]]]:

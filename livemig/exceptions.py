@@ -2,9 +2,13 @@
 
     LivemigError
     ├── NotFound
-    │   └── ServerNotFound
+    │   ├── ServerNotFound
+    │   ├── MigrationNotFound
+    │   └── ActionNotFound
     ├── Conflict
-    │   └── ServerInvalidState
+    │   ├── ServerInvalidState
+    │   └── ServerLocked
+    ├── Forbidden                        a policy says no
     ├── Refused                          a migration that may not start; nothing was touched
     │   ├── HostNotFound
     │   ├── ComputeServiceUnavailable
@@ -59,6 +63,14 @@ class ServerNotFound(NotFound):
     template = "Instance {server} could not be found."
 
 
+class MigrationNotFound(NotFound):
+    template = "Migration {migration} could not be found."
+
+
+class ActionNotFound(NotFound):
+    template = "Action for request_id {request} could not be found."
+
+
 class Conflict(LivemigError):
     """The request is right, but not now."""
 
@@ -67,6 +79,16 @@ class ServerInvalidState(Conflict):
     """`attribute` is vm_state, task_state or power_state."""
 
     template = "Cannot '{action}' instance {server} while it is in {attribute} {state}"
+
+
+class ServerLocked(Conflict):
+    template = "Instance {server} is locked"
+
+
+class Forbidden(LivemigError):
+    """`rule` is the policy that says no."""
+
+    template = "Policy doesn't allow {rule} to be performed."
 
 
 class Refused(LivemigError):

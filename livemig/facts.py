@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum
+from typing import Any
 
 from livemig.states import Status
 
@@ -26,10 +28,11 @@ class Presence(str, Enum):
     UNKNOWN = "unknown"  # the host cannot be asked
     ABSENT = "absent"
     SHUT_OFF = "shut off"  # defined, not running
+    SAVED = "saved"  # defined, not running, its memory in a managed save image: Nova's suspended
     CRASHED = "crashed"
     RUNNING = "running"
     PAUSED = "paused"
-    SUSPENDED = "suspended"
+    SUSPENDED = "suspended"  # by the guest itself (pmsuspended)
     MIGRATING = "paused (migrating)"  # on the destination while memory arrives, on the source during switch-over
     POST_COPY = "paused (post-copy)"  # a source whose guest runs on the destination
     POST_COPY_FAILED = "post-copy failed"  # either end; recoverable, and maybe the only copy
@@ -51,14 +54,52 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
+class Flavor:
+    """What a server was sized by: Nova's flavor as its metadata element names it, or made from the domain's own sizes. `id` is the flavor's id in the API."""
+
+    id: str
+    name: str
+    memory_mib: int
+    vcpus: int
+    disk_gib: int = 0
+    ephemeral_gib: int = 0
+    swap_mib: int = 0
+    extra_specs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An IP address of a server, as metadata, a DHCP lease, the guest agent or ARP tell it. `network` is what the API groups it by."""
+
+    network: str
+    ip: str
+    version: int
+    mac: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """How one host has one server."""
+    """How one host has one server.
+
+    `instance_name` is the domain's name, `name` what users call it. Owner, flavor, description and user metadata come from a metadata element (Nova's or
+    livemig's own); without one `name` is the domain's, and the owner is empty.
+    """
 
     uuid: str
-    name: str
+    instance_name: str
     presence: Presence
     memory_mib: int = 0
     vcpus: int = 0
+    name: str = ""
+    description: str | None = None
+    project_id: str = ""
+    user_id: str = ""
+    flavor: Flavor | None = None
+    addresses: tuple[Address, ...] = ()
+    user_metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+    root_device: str | None = None
+    config_drive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +128,10 @@ class HostFacts:
     vcpus: int
     memory_mib: int
     memory_free_mib: int
+    cpu: Mapping[str, Any] = field(default_factory=dict)  # arch, model, vendor, topology {sockets, cores, threads}, features
+    disk_gib: int = 0  # of the largest active storage pool of the host's own
+    disk_free_gib: int = 0
+    booted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,19 +233,25 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class MigrationRequest:
-    """A validated os-migrateLive. `host` None lets the conductor choose; `disk_over_commit` is None where the version has none."""
+    """A validated os-migrateLive. `host` None lets the conductor choose; `block_migration` None stands for "auto".
+
+    `disk_over_commit` and `force` are None where the microversion has none: before 2.30 a named host is taken as if forced.
+    """
 
     host: str | None
-    block_migration: bool
+    block_migration: bool | None
     disk_over_commit: bool | None = None
+    force: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A row of `servers`: what the API shows."""
+    """A row of `servers`: what the API shows. `fault` is {code, message, created} of a server in error; `locked_by` is owner or admin."""
 
     uuid: str
     name: str
+    instance_name: str
+    description: str | None
     host: str
     vm_state: str
     power_state: int
@@ -208,6 +259,14 @@ class Server:
     progress: int
     memory_mib: int
     vcpus: int
+    flavor: Flavor
+    addresses: tuple[Address, ...]
+    user_metadata: Mapping[str, str]
+    root_device: str | None
+    config_drive: bool
+    locked_by: str | None
+    locked_reason: str | None
+    fault: Mapping[str, Any] | None
     project_id: str
     user_id: str
     created_at: datetime
@@ -216,18 +275,80 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A row of `hosts`. `up` is what its watcher last found."""
+    """A row of `hosts`. `up` is what its watcher last found; `forced_down` is an operator's word that it is not to be relied on.
+
+    `number`, `uuid` and `service_uuid` are the ids of hypervisor and service in the API. A disabled host gets no migrations.
+    """
 
     name: str
+    number: int
     uuid: str
+    service_uuid: str
     up: bool
+    forced_down: bool
+    disabled: bool
+    disabled_reason: str | None
+    address: str
     hypervisor_type: str
     hypervisor_version: int
     libvirt_version: int
     vcpus: int
     memory_mib: int
     memory_free_mib: int
+    cpu: Mapping[str, Any]
+    disk_gib: int
+    disk_free_gib: int
+    booted_at: datetime | None
     updated_at: datetime | None
+
+    @property
+    def usable(self) -> bool:
+        """Up, and nobody said otherwise."""
+        return self.up and not self.forced_down
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the servers of a host add up to; `active` are those that are not shut off."""
+
+    servers: int = 0
+    active: int = 0
+    vcpus: int = 0
+    memory_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A configured host aggregate; `number` is its place in the configuration, from 1."""
+
+    number: int
+    uuid: str
+    name: str
+    zone: str | None
+    hosts: tuple[str, ...]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A row of `actions`: something asked of a server (Nova's instance action).
+
+    `event` is the one thing that was done for it, with its `result`; that of a live migration is told by its migration's event log instead.
+    """
+
+    id: int
+    server_uuid: str
+    action: str
+    request_id: str
+    user_id: str
+    project_id: str
+    migration_id: int | None
+    host: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    updated_at: datetime
+    result: str | None
+    details: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +362,11 @@ class Migration:
     source: str
     destination: str | None
     requested_host: str | None
-    block_migration: bool
+    block_migration: bool | None
     disk_over_commit: bool | None
+    force: bool | None
     abort_requested: bool
+    completion_forced: bool
     policy: Policy
     request_id: str
     user_id: str

@@ -15,6 +15,7 @@ SHOWN: dict[Presence, tuple[str, PowerState]] = {
     Presence.POST_COPY: ("active", PowerState.RUNNING),
     Presence.POST_COPY_FAILED: ("active", PowerState.PAUSED),
     Presence.SHUT_OFF: ("stopped", PowerState.SHUTDOWN),
+    Presence.SAVED: ("suspended", PowerState.SHUTDOWN),
     Presence.CRASHED: ("error", PowerState.CRASHED),
     Presence.UNKNOWN: ("error", PowerState.NOSTATE),
     Presence.ABSENT: ("error", PowerState.NOSTATE),
@@ -24,7 +25,7 @@ SHOWN: dict[Presence, tuple[str, PowerState]] = {
 RANKS: tuple[frozenset[Presence], ...] = (
     frozenset({Presence.RUNNING, Presence.PAUSED, Presence.SUSPENDED}),
     frozenset({Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED}),
-    frozenset({Presence.SHUT_OFF, Presence.CRASHED}),
+    frozenset({Presence.SHUT_OFF, Presence.SAVED, Presence.CRASHED}),
 )
 
 

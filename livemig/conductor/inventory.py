@@ -125,7 +125,7 @@ class Inventory:
 
     def follow(self, settings: Mapping[str, HostSettings]) -> None:
         """Watch exactly these hosts; one whose settings changed is connected to anew."""
-        self._store.hosts.enable(settings)
+        self._store.hosts.configure({name: each.address for name, each in settings.items()})
         for name, watcher in list(self._watchers.items()):
             if settings.get(name) != watcher.settings:
                 del self._watchers[name]

@@ -17,7 +17,7 @@ class Verdict(Enum):
 
 
 _LIVE = (Presence.RUNNING, Presence.PAUSED, Presence.SUSPENDED)
-_OFF = (Presence.SHUT_OFF, Presence.CRASHED)
+_OFF = (Presence.SHUT_OFF, Presence.SAVED, Presence.CRASHED)
 _BETWEEN = (Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED)
 
 # (how the source has it, how the destination has it) → verdict; the first row that fits counts.

@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 
-from livemig import facts
+from livemig import exceptions, facts
 from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.rows import to_host
-from livemig.facts import HostFacts
+from livemig.facts import HostFacts, Usage
 from livemig.runtime import Runtime
 
 
 def host_uuid(name: str) -> str:
-    """A host's id in the API: the same for ever for the same name."""
+    """A hypervisor's id in the API: the same for ever for the same name."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.hosts.livemig"))
 
 
+def service_uuid(name: str) -> str:
+    """The id of a host's compute service in the API."""
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.services.livemig"))
+
+
 class Hosts:
-    """Hosts as the API and the checks read them."""
+    """Hosts as the API and the checks read them: those of enabled_hosts. What is known of former ones stays, but is not shown."""
 
     def __init__(self, database: Database, runtime: Runtime) -> None:
         self._database = database
         self._runtime = runtime
 
     @retried
-    def enable(self, names: Iterable[str]) -> None:
-        """Make exactly `names` the enabled hosts. What is known of the others stays."""
-        wanted = set(names)
+    def configure(self, addresses: Mapping[str, str]) -> None:
+        """Make exactly the hosts with these names the configured ones; the values are the addresses that the API shows."""
+        wanted = set(addresses)
         with self._database.write() as session:
-            session.execute(update(models.Host).values(enabled=models.Host.name.in_(wanted)))
-            missing = wanted - set(session.scalars(select(models.Host.name)))
-            for name in sorted(missing):
-                session.execute(insert(models.Host).values(name=name, uuid=host_uuid(name), enabled=True, up=False))
+            session.execute(update(models.Host).values(configured=models.Host.name.in_(wanted)))
+            known = {name: address for name, address in session.execute(select(models.Host.name, models.Host.address))}
+            last = session.scalar(select(func.max(models.Host.number))) or 0
+            for number, name in enumerate(sorted(wanted - set(known)), start=last + 1):
+                ids = {"number": number, "uuid": host_uuid(name), "service_uuid": service_uuid(name)}
+                session.execute(insert(models.Host).values(name=name, **ids, address=addresses[name]))
+            for name in wanted & set(known):
+                if known[name] != addresses[name]:
+                    session.execute(update(models.Host).where(models.Host.name == name).values(address=addresses[name]))
 
     @retried
     def came_up(self, name: str, said: HostFacts) -> None:
@@ -50,17 +61,36 @@ class Hosts:
         with self._database.write() as session:
             session.execute(update(models.Host).where(models.Host.name == name).values(up=False, updated_at=self._runtime.now()))
 
+    @retried
+    def decide(self, name: str, **word: Any) -> facts.Host:
+        """Take down an operator's word: `disabled`, `disabled_reason`, `forced_down`. Raises HostNotFound."""
+        with self._database.write() as session:
+            session.execute(update(models.Host).where(models.Host.name == name, models.Host.configured).values(**word))
+            row = session.scalars(select(models.Host).where(models.Host.configured, models.Host.name == name)).one_or_none()
+            if row is None:
+                raise exceptions.HostNotFound(host=name)
+            return to_host(row)
+
     def get(self, name: str) -> facts.Host | None:
-        """An enabled host."""
+        """A configured host."""
         with self._database.read() as session:
-            row = session.scalars(select(models.Host).where(models.Host.enabled, models.Host.name == name)).one_or_none()
+            row = session.scalars(select(models.Host).where(models.Host.configured, models.Host.name == name)).one_or_none()
             return None if row is None else to_host(row)
 
     def all(self) -> list[facts.Host]:
-        """The enabled hosts, by name."""
+        """The configured hosts, by name."""
         with self._database.read() as session:
-            rows = session.scalars(select(models.Host).where(models.Host.enabled).order_by(models.Host.name))
+            rows = session.scalars(select(models.Host).where(models.Host.configured).order_by(models.Host.name))
             return [to_host(row) for row in rows]
+
+    def usage(self) -> dict[str, Usage]:
+        """What the servers of each host add up to, by host; one without servers is left out."""
+        server = models.Server
+        active = func.sum(case((server.vm_state.in_(("stopped", "error")), 0), else_=1))
+        sums = (func.count(), active, func.sum(server.vcpus), func.sum(server.memory_mib))
+        with self._database.read() as session:
+            rows = session.execute(select(server.host, *sums).group_by(server.host))
+            return {host: Usage(*map(int, figures)) for host, *figures in rows}
 
     @retried
     def forget(self, name: str) -> None:
@@ -68,3 +98,5 @@ class Hosts:
         with self._database.write() as session:
             session.execute(delete(models.Sighting).where(models.Sighting.host == name))
             session.execute(delete(models.Host).where(models.Host.name == name))
+
+

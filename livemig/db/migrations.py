@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 
 from livemig import exceptions, facts
 from livemig.db import models
+from livemig.db.actions import ERROR, SUCCESS, insert_action
 from livemig.db.engine import Database, retried
 from livemig.db.rows import from_policy, to_event, to_migration
+from livemig.db.selection import Selection, narrowed, paged
 from livemig.db.servers import follow, write_sightings
 from livemig.facts import Job, MigrationRequest, Outcome, Policy, Presence
 from livemig.runtime import Runtime
@@ -21,6 +23,7 @@ from livemig.states import ADMITTED, Status, sources
 
 API = "api"  # who holds the lease of a migration that no conductor has taken yet
 MIGRATING = "migrating"  # Nova's task_state
+ABORTABLE = (Status.ACCEPTED, Status.QUEUED, Status.PREPARING, Status.RUNNING)
 MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (nova/compute/api.py, live_migrate)
 
 
@@ -35,7 +38,7 @@ class Migrations:
     def begin(self, server_uuid: str, request: MigrationRequest, policy: Policy, asked_by: Any, seconds: float) -> facts.Migration:
         """Accept a migration: the row, and the server MIGRATING, in one transaction.
 
-        `asked_by` is a `RequestContext`. For `seconds` the lease is the API's, until a conductor takes it.
+        `asked_by` is a `RequestContext`. For `seconds` the lease is the API's, until a conductor takes it; with 0 it is free for all from the start.
         Raises ServerNotFound, or ServerInvalidState for a server that may not migrate now.
         """
         now = self._runtime.now()
@@ -53,24 +56,38 @@ class Migrations:
                 requested_host=request.host,
                 block_migration=request.block_migration,
                 disk_over_commit=request.disk_over_commit,
-                abort_requested=False,
+                force=request.force,
                 policy=from_policy(policy),
                 request_id=asked_by.request_id,
                 user_id=asked_by.user_id or "",
                 project_id=asked_by.project_id or "",
-                lease_owner=API,
-                lease_expires_at=self._later(seconds),
+                lease_owner=API if seconds else None,
+                lease_expires_at=self._later(seconds) if seconds else None,
                 created_at=now,
                 updated_at=now,
             )
             session.add(row)
             session.flush()
             self._log(session, row.id, "status", f"accepted: from {row.source} to {request.host or 'any host'}")
+            insert_action(session, now, server_uuid, "live-migration", asked_by, migration_id=row.id, host=row.source)
             return to_migration(row)
 
     def get(self, migration_id: int) -> facts.Migration:
+        """By its number. Raises NoResultFound: only those that exist are asked for."""
         with self._database.read() as session:
             return to_migration(session.scalars(select(models.Migration).where(models.Migration.id == migration_id)).one())
+
+    def list(self, selection: Selection) -> Sequence[facts.Migration]:
+        """The migrations of a selection. Raises MigrationNotFound for its marker, which is a migration's uuid."""
+        migration = models.Migration
+        with self._database.read() as session:
+            marker = None
+            if selection.marker is not None:
+                marker = session.scalars(select(migration).where(migration.uuid == selection.marker)).one_or_none()
+                if marker is None:
+                    raise exceptions.MigrationNotFound(migration=selection.marker)
+            rows = session.scalars(paged(narrowed(select(migration), migration, selection), migration, selection, marker))
+            return [to_migration(row) for row in rows]
 
     def open(self) -> Sequence[facts.Migration]:
         """All migrations in progress, oldest first."""
@@ -146,11 +163,15 @@ class Migrations:
         with self._database.write() as session:
             if not self._advance(session, migration.id, outcome.status, owner, outcome.reason, before, **closed, **figures):
                 return False
+            result = SUCCESS if outcome.status is Status.COMPLETED else ERROR
+            action = update(models.Action).where(models.Action.migration_id == migration.id, models.Action.finished_at.is_(None))
+            session.execute(action.values(finished_at=now, updated_at=now, result=result, details=outcome.reason or None))
             for host, presence in (presences or {}).items():
                 write_sightings(session, host, {uuid: presence})
             session.execute(server.values(task_state=None, progress=0, host=outcome.host, updated_at=now))
             if outcome.lost:
-                session.execute(server.values(vm_state="error", lost=True))
+                fault = {"code": 500, "message": outcome.reason, "created": now.isoformat()}
+                session.execute(server.values(vm_state="error", lost=True, fault=fault))
             else:
                 follow(session, now, [uuid])
             return True
@@ -225,11 +246,32 @@ class Migrations:
             return [row for row in chosen if self._advance(session, row.id, Status.PREPARING, owner)]
 
     @retried
-    def ask_abort(self, migration_id: int, text: str) -> None:
-        """Note that somebody wants a running migration stopped, so that its end reads as cancelled."""
+    def ask_abort(self, migration: facts.Migration, asked_by: Any) -> bool:
+        """Somebody wants a migration stopped. One that libvirt was not told of ends here and now; of another the wish is noted, for its conductor.
+
+        False when it is over, or in post-copy, which has no way back.
+        """
+        if not self._ask(migration, asked_by, "live_migration_cancel", "abort", "abort_requested", ABORTABLE):
+            return False
+        outcome = Outcome(Status.CANCELLED, migration.source, f"Aborted by {asked_by.user_id} before it began.")
+        self.finish(migration, outcome, owner=None, before=[Status.ACCEPTED, Status.QUEUED, Status.PREPARING])
+        return True
+
+    @retried
+    def ask_completion(self, migration: facts.Migration, asked_by: Any) -> bool:
+        """Somebody wants a running migration to complete, whatever it costs the guest. False when it does not run (any more)."""
+        return self._ask(migration, asked_by, "live_migration_force_complete", "force complete", "completion_forced", (Status.RUNNING,))
+
+    def _ask(self, known: facts.Migration, asked_by: Any, action: str, kind: str, wish: str, states: Collection[Status]) -> bool:
+        migration, now = models.Migration, self._runtime.now()
+        values = {"migration_id": known.id, "host": known.source, "finished_at": now, "result": SUCCESS}
         with self._database.write() as session:
-            session.execute(update(models.Migration).where(models.Migration.id == migration_id).values(abort_requested=True))
-            self._log(session, migration_id, "abort", text)
+            rule = (migration.id == known.id, migration.status.in_([status.value for status in states]))
+            if not session.execute(update(migration).where(*rule).values({wish: True, "updated_at": now})).rowcount:  # type: ignore[attr-defined]
+                return False
+            self._log(session, known.id, kind, f"asked for by {asked_by.user_id} ({asked_by.request_id})")
+            insert_action(session, now, known.server_uuid, action, asked_by, **values)
+            return True
 
     def _free(self) -> ColumnElement[bool]:
         """Nobody holds it, or its holder fell silent."""

@@ -18,46 +18,75 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 class Base(DeclarativeBase):
     """The declarative base; its metadata is what alembic compares with."""
 
-    type_annotation_map = {datetime: Moment, dict[str, Any]: JSON}
+    type_annotation_map = {datetime: Moment, dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
 
 
 class Host(Base):
-    """A configured hypervisor as its watcher last found it."""
+    """A hypervisor as its watcher last found it; `configured` says that it is one of enabled_hosts now."""
 
     __tablename__ = "hosts"
 
     name: Mapped[str] = mapped_column(Name, primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
     uuid: Mapped[str] = mapped_column(Uuid, unique=True)
-    enabled: Mapped[bool] = mapped_column(default=True)
+    service_uuid: Mapped[str] = mapped_column(Uuid, unique=True)
+    configured: Mapped[bool] = mapped_column(default=True)
     up: Mapped[bool] = mapped_column(default=False)
+    forced_down: Mapped[bool] = mapped_column(default=False)
+    disabled: Mapped[bool] = mapped_column(default=False)
+    disabled_reason: Mapped[str | None] = mapped_column(Name)
+    address: Mapped[str] = mapped_column(Name, default="")
     hypervisor_type: Mapped[str] = mapped_column(Name, default="")
     hypervisor_version: Mapped[int] = mapped_column(default=0)
     libvirt_version: Mapped[int] = mapped_column(default=0)
     vcpus: Mapped[int] = mapped_column(default=0)
     memory_mib: Mapped[int] = mapped_column(default=0)
     memory_free_mib: Mapped[int] = mapped_column(default=0)
+    cpu: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    disk_gib: Mapped[int] = mapped_column(default=0)
+    disk_free_gib: Mapped[int] = mapped_column(default=0)
+    booted_at: Mapped[datetime | None]
     updated_at: Mapped[datetime | None]
 
 
 class Server(Base):
     """What the API shows of a guest. `host` follows the sightings, or the engine while it migrates.
 
-    A `lost` server ended a migration on no host, or on two: it stays, in error, until one host has it again.
+    A `lost` server ended a migration on no host, or on two: it stays, in error, until one host has it again. One that an administrator `condemned`
+    (os-resetState) stays in error until he says otherwise. `ip_addresses` are those of `addresses`, each between spaces, to be searched.
     """
 
     __tablename__ = "servers"
-    __table_args__ = (Index("servers_order", "created_at", "uuid"), Index("servers_host", "host"))
+    __table_args__ = (
+        Index("servers_order", "created_at", "uuid"),
+        Index("servers_host", "host"),
+        Index("servers_project", "project_id", "created_at"),
+        Index("servers_updated", "updated_at"),
+    )
 
     uuid: Mapped[str] = mapped_column(Uuid, primary_key=True)
     name: Mapped[str] = mapped_column(Name)
+    instance_name: Mapped[str] = mapped_column(Name)
+    description: Mapped[str | None] = mapped_column(Text)
     host: Mapped[str] = mapped_column(Name)
     vm_state: Mapped[str] = mapped_column(String(32))
     power_state: Mapped[int]
     task_state: Mapped[str | None] = mapped_column(String(32))
     progress: Mapped[int] = mapped_column(default=0)
     lost: Mapped[bool] = mapped_column(default=False)
+    condemned: Mapped[bool] = mapped_column(default=False)
     memory_mib: Mapped[int] = mapped_column(default=0)
     vcpus: Mapped[int] = mapped_column(default=0)
+    flavor_id: Mapped[str] = mapped_column(Name, default="")
+    flavor: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    addresses: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    ip_addresses: Mapped[str] = mapped_column(Text, default="")
+    user_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    root_device: Mapped[str | None] = mapped_column(Name)
+    config_drive: Mapped[bool] = mapped_column(default=False)
+    locked_by: Mapped[str | None] = mapped_column(String(16))
+    locked_reason: Mapped[str | None] = mapped_column(Name)
+    fault: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     project_id: Mapped[str] = mapped_column(Name, default="")
     user_id: Mapped[str] = mapped_column(Name, default="")
     created_at: Mapped[datetime]
@@ -82,7 +111,12 @@ class Migration(Base):
     """
 
     __tablename__ = "migrations"
-    __table_args__ = (Index("migrations_server", "server_uuid"), Index("migrations_status", "status"))
+    __table_args__ = (
+        Index("migrations_server", "server_uuid"),
+        Index("migrations_status", "status"),
+        Index("migrations_order", "created_at", "id"),
+        Index("migrations_updated", "updated_at"),
+    )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
     uuid: Mapped[str] = mapped_column(Uuid, unique=True)
@@ -92,9 +126,11 @@ class Migration(Base):
     source: Mapped[str] = mapped_column(Name)
     destination: Mapped[str | None] = mapped_column(Name)
     requested_host: Mapped[str | None] = mapped_column(Name)
-    block_migration: Mapped[bool]
+    block_migration: Mapped[bool | None]
     disk_over_commit: Mapped[bool | None]
+    force: Mapped[bool | None]
     abort_requested: Mapped[bool] = mapped_column(default=False)
+    completion_forced: Mapped[bool] = mapped_column(default=False)
     policy: Mapped[dict[str, Any]]
     request_id: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(Name)
@@ -126,6 +162,27 @@ class MigrationEvent(Base):
     at: Mapped[datetime]
     kind: Mapped[str] = mapped_column(String(64))
     text: Mapped[str] = mapped_column(Text)
+
+
+class Action(Base):
+    """Something asked of a server. It outlives the server's row."""
+
+    __tablename__ = "actions"
+    __table_args__ = (Index("actions_server", "server_uuid", "id"), Index("actions_request", "request_id"))
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
+    server_uuid: Mapped[str] = mapped_column(Uuid)
+    action: Mapped[str] = mapped_column(String(64))
+    request_id: Mapped[str] = mapped_column(String(64))
+    user_id: Mapped[str] = mapped_column(Name)
+    project_id: Mapped[str] = mapped_column(Name)
+    migration_id: Mapped[int | None] = mapped_column(RowId)
+    host: Mapped[str | None] = mapped_column(Name)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+    result: Mapped[str | None] = mapped_column(String(16))
+    details: Mapped[str | None] = mapped_column(Text)
 
 
 class Mutex(Base):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from livemig import facts
 from livemig.db import models
+from livemig.facts import Address, Flavor, ServerFacts
 from livemig.states import Status
 
 T = TypeVar("T")
@@ -22,7 +23,8 @@ def to_host(row: models.Host) -> facts.Host:
 
 
 def to_server(row: models.Server) -> facts.Server:
-    return _same_names(facts.Server, row)
+    flavor = Flavor(**row.flavor) if row.flavor else own_flavor(row.memory_mib, row.vcpus)
+    return _same_names(facts.Server, row, flavor=flavor, addresses=tuple(Address(**address) for address in row.addresses))
 
 
 def to_migration(row: models.Migration) -> facts.Migration:
@@ -33,5 +35,39 @@ def to_event(row: models.MigrationEvent) -> facts.MigrationEvent:
     return _same_names(facts.MigrationEvent, row)
 
 
+def to_action(row: models.Action) -> facts.Action:
+    return _same_names(facts.Action, row)
+
+
 def from_policy(policy: facts.Policy) -> dict[str, Any]:
     return asdict(policy)
+
+
+def from_server(said: ServerFacts) -> dict[str, Any]:
+    """The columns that a host's word on a server sets, but for its place and state."""
+    flavor = said.flavor or own_flavor(said.memory_mib, said.vcpus)
+    return {
+        "instance_name": said.instance_name,
+        "name": said.name or said.instance_name,
+        "description": said.description,
+        "memory_mib": said.memory_mib,
+        "vcpus": said.vcpus,
+        "flavor_id": flavor.id,
+        "flavor": asdict(flavor),
+        "addresses": [asdict(address) for address in said.addresses],
+        "ip_addresses": "".join(f" {address.ip}" for address in said.addresses) + " " if said.addresses else "",
+        "user_metadata": dict(said.user_metadata),
+        "root_device": said.root_device,
+        "config_drive": said.config_drive,
+        "project_id": said.project_id or OWNER,
+        "user_id": said.user_id or OWNER,
+    }
+
+
+OWNER = "admin"  # libvirt knows no owners: a guest whose metadata names none is the administrator's
+
+
+def own_flavor(memory_mib: int, vcpus: int) -> Flavor:
+    """The flavor of a guest whose metadata names none, made of its sizes: 2 vCPUs and 4096 MiB are "2-4096"."""
+    name = f"{vcpus}-{memory_mib}"
+    return Flavor(name, name, memory_mib, vcpus)

@@ -9,15 +9,14 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from livemig import exceptions, facts
+from livemig import exceptions
 from livemig.db import models
 from livemig.db.engine import Database, retried
-from livemig.db.rows import to_server
-from livemig.facts import Presence, ServerFacts
+from livemig.db.rows import from_server, to_server
+from livemig.db.selection import Selection, narrowed, paged
+from livemig.facts import Presence, Server, ServerFacts
 from livemig.runtime import Runtime
 from livemig.whereabouts import SHOWN, found_again, where
-
-OWNER = {"project_id": "admin", "user_id": "admin"}  # libvirt knows no owners: a guest is the administrator's
 
 
 class Servers:
@@ -27,7 +26,7 @@ class Servers:
         self._database = database
         self._runtime = runtime
 
-    def get(self, uuid: str) -> facts.Server:
+    def get(self, uuid: str) -> Server:
         """Raises ServerNotFound."""
         with self._database.read() as session:
             row = session.get(models.Server, uuid)
@@ -35,19 +34,26 @@ class Servers:
                 raise exceptions.ServerNotFound(server=uuid)
             return to_server(row)
 
-    def list(self, limit: int, marker: str | None = None) -> Sequence[facts.Server]:
-        """Up to `limit` servers, the newest first, from after the one with the uuid `marker`. Raises ServerNotFound for the marker."""
-        newest_first = (models.Server.created_at.desc(), models.Server.uuid.desc())
-        query = select(models.Server).order_by(*newest_first).limit(limit)
+    def list(self, selection: Selection) -> Sequence[Server]:
+        """The servers of a selection. Raises ServerNotFound for its marker."""
         with self._database.read() as session:
-            if marker is not None:
-                last = session.get(models.Server, marker)
-                if last is None:
-                    raise exceptions.ServerNotFound(server=marker)
-                query = query.where(
-                    (models.Server.created_at < last.created_at) | ((models.Server.created_at == last.created_at) & (models.Server.uuid < last.uuid))
-                )
+            marker = None
+            if selection.marker is not None:
+                marker = session.get(models.Server, selection.marker)
+                if marker is None:
+                    raise exceptions.ServerNotFound(server=selection.marker)
+            query = paged(narrowed(select(models.Server), models.Server, selection), models.Server, selection, marker)
             return [to_server(row) for row in session.scalars(query)]
+
+    def on_hosts(self, hosts: Iterable[str]) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """(uuid, instance name) of the servers on each of these hosts, by host; one without servers is left out."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        server = models.Server
+        query = select(server.host, server.uuid, server.instance_name).where(server.host.in_(list(hosts))).order_by(server.created_at, server.uuid)
+        with self._database.read() as session:
+            for host, uuid, name in session.execute(query):
+                found.setdefault(host, []).append((uuid, name))
+        return found
 
     @retried
     def see(self, host: str, seen: Iterable[ServerFacts], complete: bool = False) -> None:
@@ -59,6 +65,34 @@ class Servers:
             touched = set(said) | (before if complete else set())
             write_sightings(session, host, {uuid: said[uuid].presence if uuid in said else Presence.ABSENT for uuid in touched})
             follow(session, self._runtime.now(), touched, said)
+
+    @retried
+    def lock(self, uuid: str, by: str | None, reason: str | None = None) -> None:
+        """Lock a server for users (`by`: owner or admin), or unlock it (None). Raises ServerNotFound."""
+        self._set(uuid, locked_by=by, locked_reason=reason)
+
+    @retried
+    def condemn(self, uuid: str, fault: Mapping[str, Any]) -> None:
+        """Show a server in error until `reprieve`. Raises ServerNotFound, or ServerInvalidState while it migrates."""
+        self._set(uuid, vm_state="error", condemned=True, fault=dict(fault))
+
+    @retried
+    def reprieve(self, uuid: str) -> None:
+        """Show a server again as the hosts have it, whatever it was in error for. Raises as `condemn`."""
+        self._set(uuid, condemned=False, lost=False, fault=None, then_follow=True)
+
+    def _set(self, uuid: str, then_follow: bool = False, **values: Any) -> None:
+        server = models.Server
+        idle = () if "locked_by" in values else (server.task_state.is_(None),)
+        now = self._runtime.now()
+        with self._database.write() as session:
+            if not session.execute(update(server).where(server.uuid == uuid, *idle).values(updated_at=now, **values)).rowcount:  # type: ignore[attr-defined]
+                row = session.get(server, uuid)
+                if row is None:
+                    raise exceptions.ServerNotFound(server=uuid)
+                raise exceptions.ServerInvalidState(server=uuid, action="os-resetState", attribute="task_state", state=row.task_state)
+            if then_follow:
+                follow(session, now, [uuid])
 
     def count(self) -> int:
         with self._database.read() as session:
@@ -87,10 +121,17 @@ def _place(session: Session, now: datetime, uuid: str, row: models.Server | None
     vm_state, power_state = SHOWN[seen[host]]
     values: dict[str, Any] = {"host": host, "vm_state": vm_state, "power_state": int(power_state), "lost": False}
     if said is not None and said.presence is not Presence.ABSENT:
-        values.update(name=said.name, memory_mib=said.memory_mib, vcpus=said.vcpus)
+        values.update(from_server(said))
     if row is None:
-        session.execute(insert(models.Server).values({"uuid": uuid, "name": uuid, "created_at": now, "updated_at": now, **OWNER, **values}))
-    elif any(getattr(row, name) != value for name, value in values.items()):
+        known = from_server(ServerFacts(uuid, uuid, Presence.UNKNOWN)) | values
+        created_at = said.created_at if said is not None and said.created_at else now
+        session.execute(insert(models.Server).values(uuid=uuid, created_at=created_at, updated_at=now, **known))
+        return
+    if row.condemned:
+        del values["vm_state"]
+    elif row.lost:
+        values["fault"] = None
+    if any(getattr(row, name) != value for name, value in values.items()):
         session.execute(update(models.Server).where(models.Server.uuid == uuid).values(updated_at=now, **values))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from livemig.db.actions import Actions
 from livemig.db.engine import Database
 from livemig.db.hosts import Hosts
 from livemig.db.migrations import Migrations
@@ -12,13 +13,14 @@ from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts` and `migrations` on one database. Any call may raise DatabaseUnavailable."""
+    """`servers`, `hosts`, `migrations` and `actions` on one database. Any call may raise DatabaseUnavailable."""
 
     def __init__(self, database: Database, runtime: Runtime) -> None:
         self.database = database
         self.hosts = Hosts(database, runtime)
         self.servers = Servers(database, runtime)
         self.migrations = Migrations(database, runtime)
+        self.actions = Actions(database, runtime)
 
 
 def from_conf(conf: Any, runtime: Runtime) -> Store:

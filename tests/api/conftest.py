@@ -9,6 +9,7 @@ import pytest
 from oslo_config import cfg
 
 from livemig import rpc
+from livemig.db.selection import Selection
 from livemig.runtime import ThreadRuntime
 from tests.service import Service
 
@@ -65,7 +66,7 @@ def settle(service: Service) -> None:
     """Wait until the inventory shows every guest of the fleet as it is."""
     for _ in range(500):
         there = {(uuid, host.name) for host in service.fleet.hosts.values() for uuid in host.domains if host.up}
-        shown = {(server.uuid, server.host) for server in service.store.servers.list(1000)}
+        shown = {(server.uuid, server.host) for server in service.store.servers.list(Selection())}
         if shown >= there:
             return
         service.runtime.sleep(0.01)

@@ -155,7 +155,7 @@ def test_db_sync_makes_the_tables_and_may_be_repeated(here: Here, capsys: pytest
 def test_what_manage_lists(here: Here, capsys: pytest.CaptureFixture[str], runtime: VirtualRuntime) -> None:
     managed(here, capsys, "db", "sync")
     store = Store(Database(here.database), runtime)
-    store.hosts.enable(["a", "b"])
+    store.hosts.configure(dict.fromkeys(["a", "b"], "192.0.2.1"))
     store.hosts.came_up("a", HostFacts("a", "QEMU", 7_002_022, 9_000_000, 16, 65536, 60000))
     store.servers.see("a", [ServerFacts("web", "web", Presence.RUNNING), ServerFacts("db", "db", Presence.RUNNING)])
     for server, host in [("web", "b"), ("db", None)]:

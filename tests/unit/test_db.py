@@ -22,6 +22,7 @@ from livemig.db import models
 from livemig.db import store as stores
 from livemig.db.engine import Database
 from livemig.db.migrations import API
+from livemig.db.selection import Selection
 from livemig.db.store import Store
 from livemig.facts import HostFacts, Job, Migration, MigrationRequest, Outcome, Policy, Presence, ServerFacts
 from livemig.states import IN_PROGRESS, Status, sources
@@ -46,7 +47,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(tmp_path: Path, tables: Path, runtime: VirtualRuntime) -> Iterator[Store]:
     shutil.copy(tables, tmp_path / "livemig.sqlite")
     store = Store(Database(f"sqlite:///{tmp_path}/livemig.sqlite?timeout=0.01", sqlite_synchronous=False), runtime)
-    store.hosts.enable(["a", "b"])
+    store.hosts.configure(dict.fromkeys(["a", "b"], "192.0.2.1"))
     yield store
     store.database.close()
 
@@ -231,9 +232,10 @@ def test_progress(store: Store, migration: Migration) -> None:
 
 
 def test_a_wish_to_abort_is_kept(store: Store, migration: Migration) -> None:
-    store.migrations.ask_abort(migration.id, "req-1 wants it")
+    lead_to(store, migration, Status.RUNNING)
+    assert store.migrations.ask_abort(migration, context.system())
     assert store.migrations.get(migration.id).abort_requested
-    assert story(store, migration)[-1] == ("abort", "req-1 wants it")
+    assert story(store, migration)[-1][0] == "abort"
 
 
 def test_the_event_log(store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
@@ -364,9 +366,9 @@ def test_a_complete_look_takes_away_what_is_not_there(store: Store) -> None:
     see(store, "a", "db", Presence.RUNNING)
     see(store, "b", "far", Presence.RUNNING)
     store.servers.see("a", [ServerFacts("db", "DB", Presence.RUNNING)], complete=True)
-    assert {server.uuid for server in store.servers.list(10)} == {"db", "far"}
+    assert {server.uuid for server in store.servers.list(Selection(limit=10))} == {"db", "far"}
     store.servers.see("a", [], complete=True)
-    assert {server.uuid for server in store.servers.list(10)} == {"far"}
+    assert {server.uuid for server in store.servers.list(Selection(limit=10))} == {"far"}
 
 
 def test_a_server_moved_by_hand_is_followed_in_any_order(store: Store) -> None:
@@ -424,14 +426,14 @@ def test_pages(store: Store, runtime: VirtualRuntime) -> None:
         see(store, "a", server, Presence.RUNNING)
     runtime.sleep(1)
     see(store, "a", "b", Presence.RUNNING)
-    assert [server.uuid for server in store.servers.list(10)] == ["b", "c", "a"]
+    assert [server.uuid for server in store.servers.list(Selection(limit=10))] == ["b", "c", "a"]
     pages, marker = [], None
-    while page := store.servers.list(1, marker):
+    while page := store.servers.list(Selection(limit=1, marker=marker)):
         pages.append(page[0].uuid)
         marker = page[-1].uuid
     assert pages == ["b", "c", "a"]
     with pytest.raises(exceptions.ServerNotFound):
-        store.servers.list(10, "nobody")
+        store.servers.list(Selection(limit=10, marker="nobody"))
     assert store.servers.count() == 3
 
 
@@ -448,10 +450,10 @@ def test_hosts_come_go_and_are_forgotten(store: Store, runtime: VirtualRuntime) 
     assert (host.up, host.hypervisor_version, host.memory_free_mib, host.updated_at) == (True, 7, 4096, runtime.now())
     store.hosts.went_down("a")
     assert [(host.name, host.up, host.memory_mib) for host in store.hosts.all()] == [("a", False, 8192), ("b", False, 0)]
-    store.hosts.enable(["b", "c"])
+    store.hosts.configure(dict.fromkeys(["b", "c"], "192.0.2.1"))
     assert [host.name for host in store.hosts.all()] == ["b", "c"]
     assert store.hosts.get("a") is None
-    store.hosts.enable(["a"])
+    store.hosts.configure(dict.fromkeys(["a"], "192.0.2.1"))
     again = store.hosts.get("a")
     assert again is not None and (again.uuid, again.memory_mib) == (host.uuid, 8192), "a host that comes back is the same"
 
@@ -471,9 +473,9 @@ def test_a_locked_database_is_unavailable(store: Store, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "livemig.sqlite", timeout=0)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(exceptions.DatabaseUnavailable):
-            store.hosts.enable(["a"])
+            store.hosts.configure(dict.fromkeys(["a"], "192.0.2.1"))
         other.execute("ROLLBACK")
-    store.hosts.enable(["a"])
+    store.hosts.configure(dict.fromkeys(["a"], "192.0.2.1"))
 
 
 def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path, runtime: VirtualRuntime) -> None:

@@ -1,0 +1,27 @@
+"""Run by the interpreter of Keystone's environment: serves the identity API. Arguments: the port on the loopback address.
+
+The configuration is found by OS_KEYSTONE_CONFIG_DIR.
+"""
+
+import sys
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_words: object) -> None:
+        """Keystone has a log of its own."""
+
+
+if __name__ == "__main__":
+    from keystone.wsgi.api import application
+
+    server = Server(("127.0.0.1", int(sys.argv[1])), Quiet)
+    server.set_application(application)
+    print("serving", flush=True)
+    server.serve_forever()
