@@ -19,6 +19,7 @@ from livemig.db.store import Store
 from livemig.facts import Migration, MigrationRequest
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.testing.fleet import Fleet
+from tests.api.spec import Validated
 
 HOSTS = ("node1", "node2", "node3")
 
@@ -48,7 +49,7 @@ class Service(AbstractContextManager["Service"]):
         self.store.database.upgrade()
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
         services = Services(self.conf, self.store, client or DirectClient(self), runtime)  # type: ignore[arg-type]
-        self.application = load_application(services)
+        self.application = Validated(load_application(services))
 
     def __enter__(self) -> Service:
         self.conductor.start()

@@ -7,6 +7,7 @@ AssertionError in the test that asked. It counts which schemas were met: `never_
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from io import BytesIO
@@ -18,7 +19,7 @@ import jsonschema
 import microversion_parse
 from tempest.lib.common.jsonschema_validator import FORMAT_CHECKER, JSONSCHEMA_VALIDATOR
 
-from tests.api.tempest_schemas import FIRST, LAST, SCHEMAS, Schema, Version, find, text
+from tests.api.tempest_schemas import FIRST, LAST, SCHEMAS, VERSION_DOCUMENTS, Schema, Version, find, text
 
 ENFORCED = False
 """Whether answers that do not fit fail their test. Off until the views of every microversion are there."""
@@ -71,7 +72,9 @@ def validate(method: str, path: str, version: Version, status: int, headers: dic
     assert schema is not None, f"{asked} was answered with {status}, but Nova has no such request"
     told = f"{asked} does not fit {schema.source}"
     assert status in schema.status, f"{told}: status {status} is not of {schema.status}"
-    _validate_version(told, path, version, headers)
+    if schema.route not in VERSION_DOCUMENTS and not path.startswith("/v2/"):  # both have no microversion
+        shown = tuple(headers.get(name) for name in VERSION_HEADERS)
+        assert shown == (f"compute {text(version)}", text(version)), f"{told}: its headers say the versions {shown}"
     if method == "HEAD":
         return
     if schema.body is None:
@@ -80,14 +83,6 @@ def validate(method: str, path: str, version: Version, status: int, headers: dic
         wrong = _errors(schema.body, _json(told, headers, body))
         assert not wrong, "\n    ".join([f"{told}:", *wrong])
     exercised[schema] += 1
-
-
-def _validate_version(told: str, path: str, version: Version, headers: dict[str, str]) -> None:
-    """Both headers say the version; the documents of versions and the legacy /v2 have none."""
-    if path.rstrip("/") in ("", "/v2.1") or path == "/v2" or path.startswith("/v2/"):
-        return
-    shown = tuple(headers.get(name) for name in VERSION_HEADERS)
-    assert shown == (f"compute {text(version)}", text(version)), f"{told}: its headers say the versions {shown}"
 
 
 def _validate_fault(asked: str, status: int, headers: dict[str, str], body: bytes, method: str) -> None:
@@ -119,23 +114,24 @@ def _errors(schema: Any, answer: Any) -> list[str]:
     return [f"{error.json_path}: {error.message[:400]}" for error in sorted(found, key=lambda error: error.json_path)][:10]
 
 
-def never_exercised(served: Iterable[tuple[str, str]] | None = None, newest: Version = LAST) -> list[str]:
+def never_exercised(served: Iterable[tuple[str, ...]] | None = None, newest: Version = LAST) -> list[str]:
     """The schemas that no valid answer has met in this process, of the microversions up to `newest`.
 
-    `served` are the (method, template) that the API has, where names of parameters do not matter; without it, all that are known count.
+    `served` are the (method, template) that the API has, or (method, template, action) where not all actions are served; names of parameters do not
+    matter. Without it, all that are known count.
     """
-    wanted = None if served is None else {(method, _anonymous(template)) for method, template in served}
+    wanted = None if served is None else {(method, _anonymous(template), *action) for method, template, *action in served}
     return [
         f"{schema} ({schema.source})"
         for route, schemas in SCHEMAS.items()
-        if wanted is None or (route.method, _anonymous(route.template)) in wanted
+        if wanted is None or {(route.method, _anonymous(route.template)), (route.method, _anonymous(route.template), route.action)} & wanted
         for schema in schemas
         if schema.since <= newest and not exercised[schema]
     ]
 
 
 def _anonymous(template: str) -> str:
-    return "/".join("{}" if part.startswith("{") else part for part in template.split("/"))
+    return re.sub(r"{\w+}", "{}", template)
 
 
 class Validated:
@@ -148,8 +144,9 @@ class Validated:
         if not ENFORCED:
             answer: Iterable[bytes] = self._application(environ, start_response)
             return answer
+        # All of it before the application, which may change environ.
         sent = _read(environ)
-        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        method, path = environ["REQUEST_METHOD"], environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         asked = _asked(environ)
         started: list[tuple[str, list[tuple[str, str]], Any]] = []
 
@@ -164,7 +161,7 @@ class Validated:
         ((status, headers, exc_info),) = started
         named = {name.lower(): value for name, value in headers}
         version = asked or _version(named.get("x-openstack-nova-api-version", ""))
-        validate(environ["REQUEST_METHOD"], path, version, int(status.split()[0]), named, body, _action(path, sent))
+        validate(method, path, version, int(status.split()[0]), named, body, _action(path, sent))
         start_response(status, headers, exc_info)
         return [body]
 

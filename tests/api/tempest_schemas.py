@@ -60,8 +60,9 @@ class Schema:
         return hash((self.route, self.since))
 
 
-def _gets(noun: str, *rows: tuple[str, str, *tuple[Version, ...]]) -> tuple[Route, ...]:
-    return tuple(Route("GET", template, noun, *rest) for template, *rest in rows)  # type: ignore[arg-type]
+def _gets(noun: str, *rows: Any) -> tuple[Route, ...]:
+    """GET routes; a row is (template, name, since, until)."""
+    return tuple(Route("GET", template, noun, *rest) for template, *rest in rows)
 
 
 SERVER_ACTIONS = ("os-migrateLive", "pause", "unpause", "suspend", "resume", "os-start", "os-stop", "reboot", "lock", "unlock", "os-resetState")
@@ -71,26 +72,26 @@ ROUTES: tuple[Route, ...] = (
         "servers",
         ("/servers", "list_servers"),
         ("/servers/detail", "list_servers_detail"),
-        ("/servers/{id}", "get_server"),
-        ("/servers/{id}/migrations", "list_live_migrations", (2, 23)),
-        ("/servers/{id}/migrations/{migration}", "show_live_migration", (2, 23)),
-        ("/servers/{id}/os-instance-actions", "list_instance_actions"),
-        ("/servers/{id}/os-instance-actions/{request}", "show_instance_action"),
-        ("/servers/{id}/os-volume_attachments", "list_volume_attachments"),
-        ("/servers/{id}/os-volume_attachments/{volume}", "show_volume_attachment"),
-        ("/servers/{id}/diagnostics", "show_server_diagnostics"),
-        ("/servers/{id}/ips", "list_addresses"),
-        ("/servers/{id}/ips/{network}", "list_addresses_by_network"),
-        ("/servers/{id}/metadata", "list_server_metadata"),
-        ("/servers/{id}/metadata/{key}", "set_show_server_metadata_item"),
-        ("/servers/{id}/tags", "list_tags", (2, 26)),
+        ("/servers/{server}", "get_server"),
+        ("/servers/{server}/migrations", "list_live_migrations", (2, 23)),
+        ("/servers/{server}/migrations/{migration}", "show_live_migration", (2, 23)),
+        ("/servers/{server}/os-instance-actions", "list_instance_actions"),
+        ("/servers/{server}/os-instance-actions/{request}", "show_instance_action"),
+        ("/servers/{server}/os-volume_attachments", "list_volume_attachments"),
+        ("/servers/{server}/os-volume_attachments/{volume}", "show_volume_attachment"),
+        ("/servers/{server}/diagnostics", "show_server_diagnostics"),
+        ("/servers/{server}/ips", "list_addresses"),
+        ("/servers/{server}/ips/{network}", "list_addresses_by_network"),
+        ("/servers/{server}/metadata", "list_server_metadata"),
+        ("/servers/{server}/metadata/{item}", "set_show_server_metadata_item"),
+        ("/servers/{server}/tags", "list_tags", (2, 26)),
     ),
-    *(Route("POST", "/servers/{id}/action", "servers", "server_actions_common_schema", action=action) for action in SERVER_ACTIONS),
-    Route("POST", "/servers/{id}/migrations/{migration}/action", "servers", "server_actions_common_schema", (2, 22), action="force_complete"),
-    Route("DELETE", "/servers/{id}/migrations/{migration}", "servers", "server_actions_common_schema", (2, 24)),
+    *(Route("POST", "/servers/{server}/action", "servers", "server_actions_common_schema", action=action) for action in SERVER_ACTIONS),
+    Route("POST", "/servers/{server}/migrations/{migration}/action", "servers", "server_actions_common_schema", (2, 22), action="force_complete"),
+    Route("DELETE", "/servers/{server}/migrations/{migration}", "servers", "server_actions_common_schema", (2, 24)),
     *_gets("migrations", ("/os-migrations", "list_migrations")),
     *_gets("services", ("/os-services", "list_services")),
-    Route("PUT", "/os-services/{id}", "services", "update_service", (2, 53)),
+    Route("PUT", "/os-services/{service}", "services", "update_service", (2, 53)),
     Route("PUT", "/os-services/enable", "services", "enable_disable_service", FIRST, (2, 52)),
     Route("PUT", "/os-services/disable", "services", "enable_disable_service", FIRST, (2, 52)),
     Route("PUT", "/os-services/disable-log-reason", "services", "disable_log_reason", FIRST, (2, 52)),
@@ -100,12 +101,12 @@ ROUTES: tuple[Route, ...] = (
         ("/os-hypervisors", "list_search_hypervisors"),
         ("/os-hypervisors/detail", "list_hypervisors_detail"),
         ("/os-hypervisors/statistics", "get_hypervisor_statistics", FIRST, (2, 87)),
-        ("/os-hypervisors/{id}", "get_hypervisor"),
-        ("/os-hypervisors/{id}/uptime", "get_hypervisor_uptime", FIRST, (2, 87)),
+        ("/os-hypervisors/{hypervisor}", "get_hypervisor"),
+        ("/os-hypervisors/{hypervisor}/uptime", "get_hypervisor_uptime", FIRST, (2, 87)),
         ("/os-hypervisors/{pattern}/search", "list_search_hypervisors", FIRST, (2, 52)),
         ("/os-hypervisors/{pattern}/servers", "get_hypervisors_servers", FIRST, (2, 52)),
     ),
-    *_gets("aggregates", ("/os-aggregates", "list_aggregates"), ("/os-aggregates/{id}", "get_aggregate")),
+    *_gets("aggregates", ("/os-aggregates", "list_aggregates"), ("/os-aggregates/{aggregate}", "get_aggregate")),
     *_gets(
         "availability_zone",
         ("/os-availability-zone", "list_availability_zone_list"),
@@ -115,12 +116,12 @@ ROUTES: tuple[Route, ...] = (
         "flavors",
         ("/flavors", "list_flavors"),
         ("/flavors/detail", "list_flavors_details"),
-        ("/flavors/{id}", "create_update_get_flavor_details"),
+        ("/flavors/{flavor}", "create_update_get_flavor_details"),
     ),
     *_gets(
         "flavors_extra_specs",
-        ("/flavors/{id}/os-extra_specs", "set_get_flavor_extra_specs"),
-        ("/flavors/{id}/os-extra_specs/{key}", "set_get_flavor_extra_specs_key"),
+        ("/flavors/{flavor}/os-extra_specs", "set_get_flavor_extra_specs"),
+        ("/flavors/{flavor}/os-extra_specs/{extra_spec}", "set_get_flavor_extra_specs_key"),
     ),
     *_gets("limits", ("/limits", "get_limit")),
     *_gets("hosts", ("/os-hosts", "list_hosts", FIRST, (2, 42)), ("/os-hosts/{host}", "get_host_detail", FIRST, (2, 42))),
@@ -189,14 +190,24 @@ def _migrations_links(schema: Any) -> None:
     schema["response_body"]["properties"]["migrations_links"] = LINKS
 
 
+def _tenant_usages_links(schema: Any) -> None:
+    schema["response_body"]["properties"]["tenant_usages_links"] = LINKS
+
+
+def _tenant_usage_links(schema: Any) -> None:
+    schema["response_body"]["properties"]["tenant_usage_links"] = LINKS
+
+
 def _flavor(schema: Any) -> None:
     _without(_item(schema), ("rxtx_factor", "OS-FLV-DISABLED:disabled"))
 
 
 Change = Callable[[Any], None]
 AMENDMENTS: dict[tuple[str, str], dict[Version, Change]] = {
-    # Tempest pages no migrations; Nova's list has a link to the next page since 2.59.
+    # Tempest knows these lists without a link to the next page.
     ("migrations", "list_migrations"): {(2, 59): _migrations_links},
+    ("tenant_usages", "list_tenant_usage"): {(2, 40): _tenant_usages_links},
+    ("tenant_usages", "get_tenant_usage"): {(2, 40): _tenant_usage_links},
     # Tempest takes a number or a string at every version; Nova's ids of hypervisors and of their services are UUIDs since 2.53. Its 2.88 is not in Tempest.
     ("hypervisors", "list_search_hypervisors"): {(2, 53): _uuids},
     ("hypervisors", "get_hypervisor_uptime"): {(2, 53): _uuids},
@@ -223,10 +234,10 @@ def _modules(noun: str) -> dict[Version, Any]:
     return dict(sorted(found.items()))
 
 
-def _published(noun: str, name: str) -> dict[Version, Any]:
+def published(noun: str, name: str) -> dict[Version, Any]:
     """Tempest's own schemas of that name, by the microversion of their module."""
     if name == "show_live_migration":  # in Tempest only the list, of the same things
-        lists = _published(noun, "list_live_migrations")
+        lists = published(noun, "list_live_migrations")
         return {version: {"status_code": [200], "response_body": _envelope("migration", _item(schema))} for version, schema in lists.items()}
     return {version: getattr(module, name) for version, module in _modules(noun).items() if hasattr(module, name)}
 
@@ -237,13 +248,13 @@ def _envelope(name: str, item: Any) -> Any:
 
 def _schemas(route: Route) -> Iterator[Schema]:
     """A route's schemas from version to version, those that change nothing left out."""
-    published = _published(route.noun, route.name)
+    own = published(route.noun, route.name)
     amendments = AMENDMENTS.get((route.noun, route.name), {})
-    changes = sorted({route.since, *(version for version in {*published, *amendments} if route.since < version <= route.until)})
+    changes = sorted({route.since, *(version for version in {*own, *amendments} if route.since < version <= route.until)})
     distinct: list[tuple[Version, Any, str]] = []
     for version in changes:
-        newest = max(number for number in published if number <= version)
-        schema, source = deepcopy(published[newest]), f"tempest v2_{newest[1]} {route.noun}.{route.name}"
+        newest = max(number for number in own if number <= version)
+        schema, source = deepcopy(own[newest]), f"tempest v2_{newest[1]} {route.noun}.{route.name}"
         for number, amend in amendments.items():
             if number <= version:
                 amend(schema)
@@ -276,8 +287,10 @@ def find(method: str, path: str, version: Version, action: str = "") -> Schema |
         return SCHEMAS[VERSION_DOCUMENTS[document]][0] if method == "GET" else None
     bare = _PREFIX.sub("", path, count=1)
     first, _, rest = bare.removeprefix("/").partition("/")
-    if first not in _COLLECTIONS:
-        bare = f"/{rest}"
+    if first not in _COLLECTIONS:  # the project
+        if rest.partition("/")[0] not in _COLLECTIONS and (rest or first.startswith("os-")):
+            return None
+        return find(method, f"/v2.1/{rest}", version, action)
     for pattern, route in _PATTERNS:
         if route.method == method and route.action == action and route.since <= version <= route.until and pattern.fullmatch(bare):
             return next(schema for schema in SCHEMAS[route] if schema.since <= version <= schema.until)
