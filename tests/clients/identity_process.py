@@ -19,9 +19,10 @@ class Quiet(WSGIRequestHandler):
 
 
 if __name__ == "__main__":
+    port = int(sys.argv.pop())  # Keystone reads the arguments too, as options of its own
     from keystone.wsgi.api import application
 
-    server = Server(("127.0.0.1", int(sys.argv[1])), Quiet)
-    server.set_application(application)
+    server = Server(("127.0.0.1", port), Quiet)
+    server.set_app(application)
     print("serving", flush=True)
     server.serve_forever()

@@ -157,14 +157,14 @@ def _prepare(programs: Path, directory: Path, url: str) -> None:
 
 @contextmanager
 def _serving(programs: Path, directory: Path, port: int) -> Iterator[None]:
-    command = [programs / "python", Path(__file__).with_name("keystone_process.py"), str(port)]
+    command = [programs / "python", Path(__file__).with_name("identity_process.py"), str(port)]
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=_environment(directory), start_new_session=True)
     try:
         deadline = RUNTIME.monotonic() + START_S
         while "serving" not in (said := (directory / "output").read_text()):
             if process.poll() is not None or RUNTIME.monotonic() > deadline:
-                raise AssertionError(f"Keystone did not start:\n{said}")
+                raise AssertionError(f"Keystone did not start:\n{said}{(directory / 'keystone.log').read_text()[-4000:]}")
             RUNTIME.sleep(0.05)
         yield
     finally:

@@ -1,0 +1,79 @@
+"""Fixtures: the service in each of the three ways to log in, and the clients that do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients import stage as stages
+from tests.clients.identity import Keystone
+from tests.clients.identity import keystone as running_keystone
+from tests.clients.record import Record
+from tests.clients.runner import Client
+from tests.clients.stage import Stage
+
+HERE = Path(__file__).parent
+RECORD = Record()
+STYLES = ("none",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of it is marked `clients`. The document is judged when everything else has been run."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("clients")
+    items.sort(key=lambda item: item.path == HERE / "test_document.py")
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """A run of only some tests does not give the whole document."""
+    RECORD.complete = RECORD.complete and not any(HERE in item.path.parents for item in items)
+
+
+@pytest.fixture(scope="session")
+def record() -> Record:
+    return RECORD
+
+
+@pytest.fixture(scope="session")
+def keystone() -> Iterator[Keystone]:
+    with running_keystone() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=STYLES)
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """livemig-all on the mock; once for each way to log in."""
+    keystone = request.getfixturevalue("keystone") if request.param == "password" else None
+    with stages.stage(tmp_path_factory.mktemp(request.param), request.param, keystone) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stage: Stage, record: Record, tmp_path: Path) -> Callable[..., Client]:
+    """Makes a client: of an environment, of a program in it, of a user."""
+
+    def make(made: str = "osc", program: str = "openstack", user: str = "admin") -> Client:
+        return Client(made, program, stage.style, stage.access(user, program), tmp_path, record)
+
+    return make
+
+
+@pytest.fixture
+def openstack(client: Callable[..., Client]) -> Client:
+    """The current release."""
+    return client()
+
+
+@pytest.fixture
+def nova(client: Callable[..., Client]) -> Client:
+    """The last nova command that there was."""
+    return client(program="nova")
+
+
+@pytest.fixture
+def old(client: Callable[..., Client]) -> Client:
+    """A release that speaks 2.1 unless told otherwise."""
+    return client("osc-old")

@@ -1,0 +1,108 @@
+"""A client's program, run as an operator runs it: a process of its own, with nothing in its environment but how to log in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.clients.environments import environment
+from tests.clients.record import Record
+
+LONGEST_S = 90
+
+
+class Named(str):
+    """A word of a command that is another in each run, and the name it goes by in the document."""
+
+    shown: str
+
+    def __new__(cls, value: object, shown: str) -> Named:
+        word = super().__new__(cls, value)
+        word.shown = shown
+        return word
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    command: str
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What `-f json` printed."""
+        return json.loads(self.out)
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """The rows of the table that was printed, by the headings."""
+        heading, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in self.out.splitlines() if line.startswith("|")]
+        return [dict(zip(heading, row, strict=True)) for row in rows]
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """A table of properties and values as a dict."""
+        return {row["Property"]: row["Value"] for row in self.rows}
+
+    @property
+    def said(self) -> str:
+        """The last line of its complaint."""
+        lines = [line for line in self.err.splitlines() if line.strip() and "deprecated" not in line]
+        return lines[-1] if lines else ""
+
+
+class Client:
+    """One program of one environment, logging in in one way. What it runs is written down in the record."""
+
+    def __init__(self, made: str, program: str, style: str, access: Mapping[str, str], home: Path, record: Record) -> None:
+        self._program = environment(made) / program
+        self._label = record.client(made, program)
+        self._style = style
+        self._access = dict(access)
+        self._home = home
+        self._record = record
+
+    def run(self, *words: str, **more: str) -> Ended:
+        """Run it. `more` is added to the environment."""
+        variables = {"PATH": os.environ["PATH"], "HOME": str(self._home), "LANG": "C.UTF-8", "COLUMNS": "200", **self._access, **more}
+        command = [str(self._program), *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=self._home, timeout=LONGEST_S, check=False)
+        ended = Ended(self._shown(words), done.returncode, done.stdout, done.stderr)
+        self._record.add(self._label, self._style, ended.command, ended.status, self._tidy(ended.said, words) if ended.status else "")
+        return ended
+
+    def ok(self, *words: str, **more: str) -> Ended:
+        """Run it; it must end well."""
+        ended = self.run(*words, **more)
+        assert ended.status == 0, f"{ended.command}: {ended.status}\n{ended.out}{ended.err}"
+        return ended
+
+    def json(self, *words: str, **more: str) -> Any:
+        """Run it with `-f json`; it must end well. What it printed."""
+        return self.ok(*words, "-f", "json", **more).json
+
+    def refused(self, *words: str, **more: str) -> str:
+        """Run it; it must not end well. What it said."""
+        ended = self.run(*words, **more)
+        assert ended.status == 1, f"{ended.command}: {ended.status}\n{ended.out}{ended.err}"
+        return ended.err
+
+    def _shown(self, words: tuple[str, ...]) -> str:
+        shown = [getattr(word, "shown", word) for word in words]
+        if shown[-2:] == ["-f", "json"]:
+            del shown[-2:]
+        return " ".join([self._program.name, *(f"'{word}'" if " " in word else word for word in shown)])
+
+    def _tidy(self, said: str, words: tuple[str, ...]) -> str:
+        for word in words:
+            if isinstance(word, Named):
+                said = said.replace(word, word.shown)
+        return said
