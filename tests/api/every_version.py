@@ -15,7 +15,7 @@ from tests.api.tempest_schemas import FIRST, LAST, ROUTES, SCHEMAS, VERSION_DOCU
 Key = tuple[str, str, str]
 
 # Changes that no schema of an answer shows: what may be asked, and what then happens (rest_api_version_history.rst and the schemas of queries and bodies).
-_SERVERS = [(2, 5), (2, 26), (2, 66), (2, 73), (2, 75), (2, 83)]
+_SERVERS = [(2, 5), (2, 26), (2, 38), (2, 66), (2, 73), (2, 75), (2, 83)]
 _HYPERVISORS = [(2, 33), (2, 53), (2, 75)]
 _STRICT_QUERY = [(2, 102)]
 BESIDES: dict[Key, list[Version]] = {
