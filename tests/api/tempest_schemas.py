@@ -198,6 +198,11 @@ def _tenant_usage_links(schema: Any) -> None:
     schema["response_body"]["properties"]["tenant_usage_links"] = LINKS
 
 
+def _resources(schema: Any) -> None:
+    hosts = schema["response_body"]["properties"]["host"]
+    hosts["items"] = hosts.pop("item")
+
+
 def _flavor(schema: Any) -> None:
     _without(_item(schema), ("rxtx_factor", "OS-FLV-DISABLED:disabled"))
 
@@ -213,6 +218,8 @@ AMENDMENTS: dict[tuple[str, str], dict[Version, Change]] = {
     ("hypervisors", "get_hypervisor_uptime"): {(2, 53): _uuids},
     ("hypervisors", "list_hypervisors_detail"): {(2, 53): _uuid_of_service, (2, 88): _placement},
     ("hypervisors", "get_hypervisor"): {(2, 53): _uuid_of_service, (2, 88): _placement},
+    # A misspelled "items" lets everything pass.
+    ("hosts", "get_host_detail"): {FIRST: _resources},
     # Tempest ends at 2.100.
     ("flavors", "list_flavors_details"): {(2, 102): _flavor},
     ("flavors", "create_update_get_flavor_details"): {(2, 102): _flavor},

@@ -177,6 +177,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"body": {"hypervisors": [{"id": 1, "hypervisor_hostname": "n"}]}, "path": "/os-hypervisors", "version": (2, 53)},
         "1 is not of type",
     ),
+    "a host of no resources": ({"body": {"host": [{"cpu": 1}]}, "path": "/os-hosts/node1"}, "'resource' is a required property"),
     "no uuid": (
         {"body": {"migration": MIGRATION | {"uuid": "1"}}, "path": f"/servers/{UUID}/migrations/1", "version": (2, 59)},
         r"\$.migration.uuid: '1' is not a 'uuid'",
