@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from tests.clients import stage as stages
 from tests.clients.identity import Keystone
 from tests.clients.identity import keystone as running_keystone
 from tests.clients.record import Record
-from tests.clients.runner import Client
+from tests.clients.runner import Client, Start, Warm, cold
 from tests.clients.stage import Stage
 
 HERE = Path(__file__).parent
 RECORD = Record()
-STYLES = ("none",)
+STYLES = ("none", "http_basic", "password")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,16 +48,24 @@ def keystone() -> Iterator[Keystone]:
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """livemig-all on the mock; once for each way to log in."""
     keystone = request.getfixturevalue("keystone") if request.param == "password" else None
-    with stages.stage(tmp_path_factory.mktemp(request.param), request.param, keystone) as running:
+    with stages.simulated(tmp_path_factory.mktemp(request.param), request.param, keystone) as running:
         yield running
 
 
+@pytest.fixture(scope="session")
+def start() -> Iterator[Start]:
+    """How programs are started."""
+    warm = Warm()
+    yield cold if os.environ.get("LIVEMIG_COLD_CLIENTS") == "1" else warm
+    warm.close()
+
+
 @pytest.fixture
-def client(stage: Stage, record: Record, tmp_path: Path) -> Callable[..., Client]:
+def client(stage: Stage, record: Record, start: Start, tmp_path: Path) -> Callable[..., Client]:
     """Makes a client: of an environment, of a program in it, of a user."""
 
     def make(made: str = "osc", program: str = "openstack", user: str = "admin") -> Client:
-        return Client(made, program, stage.style, stage.access(user, program), tmp_path, record)
+        return Client(made, program, stage.style, stage.access(user, program), tmp_path, record, start)
 
     return make
 

@@ -24,6 +24,8 @@ VOLATILE = (
     (re.compile(r"\s*\(Request-ID: REQUEST\)"), ""),
 )
 
+BETWEEN = re.compile(r"(?<!\\)\|")  # the bars of a table, not those in its cells
+
 Row = tuple[str, str, str, int, str]  # client, style, command, status, what it said
 
 
@@ -41,7 +43,7 @@ class Record:
 
     def add(self, client: str, style: str, command: str, status: int, said: str = "") -> None:
         """One more command."""
-        self.rows[client, style, command, status, steady(said)] = None
+        self.rows[client, style, steady(command), status, steady(said)] = None
 
     def document(self) -> str:
         """The tables, as Markdown."""
@@ -56,6 +58,21 @@ class Record:
         for _, _, command, status, said in dict.fromkeys((client, "", *row[2:]) for row in mine):
             ends = [str(status) if (client, style, command, status, said) in self.rows else "" for style in styles]
             yield f"| `{_cell(command)}` | " + " | ".join(ends) + f" | {_cell(said)} |"
+
+
+def rows_of(document: str) -> set[Row]:
+    """The rows that tables say."""
+    rows: set[Row] = set()
+    client, styles = "", [""]
+    for line in document.splitlines():
+        cells = [cell.strip().replace("\\|", "|") for cell in BETWEEN.split(line)[1:-1]]
+        if line.startswith("### "):
+            client = line.removeprefix("### ")
+        elif cells[:1] == ["command"]:
+            styles = cells[1:-1]
+        elif cells and not cells[0].startswith("---"):
+            rows |= {(client, style, cells[0].strip("`"), int(end), cells[-1]) for style, end in zip(styles, cells[1:-1], strict=True) if end}
+    return rows
 
 
 def steady(text: str) -> str:

@@ -1,11 +1,15 @@
-"""A client's program, run as an operator runs it: a process of its own, with nothing in its environment but how to log in."""
+"""A client's program, run as an operator runs it: a process of its own, with nothing in its environment but how to log in.
+
+LIVEMIG_COLD_CLIENTS=1 has the system start each of them. Without it they are forked from a process that has imported the client already
+(warm_process.py), which takes a third of the time.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,45 @@ from tests.clients.environments import environment
 from tests.clients.record import Record
 
 LONGEST_S = 90
+
+# Runs a program with these arguments and variables in a directory, where it leaves the files `out` and `err`; its exit status.
+Start = Callable[[Path, Sequence[str], Mapping[str, str], Path], int]
+
+
+def cold(program: Path, words: Sequence[str], variables: Mapping[str, str], home: Path) -> int:
+    """Have the system start it."""
+    with (home / "out").open("w") as out, (home / "err").open("w") as err:
+        return subprocess.run([program, *words], stdout=out, stderr=err, env=variables, cwd=home, timeout=LONGEST_S, check=False).returncode
+
+
+class Warm:
+    """Starts programs by forking from processes that have imported them."""
+
+    def __init__(self) -> None:
+        self._processes: dict[Path, subprocess.Popen[str]] = {}
+
+    def __call__(self, program: Path, words: Sequence[str], variables: Mapping[str, str], home: Path) -> int:
+        """Run it."""
+        process = self._processes.get(program) or self._warm(program)
+        assert process.stdin and process.stdout
+        asked = {"words": words, "variables": dict(variables), "directory": str(home), "out": str(home / "out"), "err": str(home / "err")}
+        print(json.dumps(asked), file=process.stdin, flush=True)
+        return int(process.stdout.readline())
+
+    def close(self) -> None:
+        """End them."""
+        for process in self._processes.values():
+            assert process.stdin and process.stdout
+            process.stdin.close()
+            process.stdout.close()
+            process.wait(30)
+
+    def _warm(self, program: Path) -> subprocess.Popen[str]:
+        command = [program.with_name("python"), Path(__file__).with_name("warm_process.py"), program]
+        variables = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables)
+        self._processes[program] = process
+        return process
 
 
 class Named(str):
@@ -62,20 +105,20 @@ class Ended:
 class Client:
     """One program of one environment, logging in in one way. What it runs is written down in the record."""
 
-    def __init__(self, made: str, program: str, style: str, access: Mapping[str, str], home: Path, record: Record) -> None:
+    def __init__(self, made: str, program: str, style: str, access: Mapping[str, str], home: Path, record: Record, start: Start) -> None:
         self._program = environment(made) / program
         self._label = record.client(made, program)
         self._style = style
         self._access = dict(access)
         self._home = home
         self._record = record
+        self._start = start
 
     def run(self, *words: str, **more: str) -> Ended:
         """Run it. `more` is added to the environment."""
         variables = {"PATH": os.environ["PATH"], "HOME": str(self._home), "LANG": "C.UTF-8", "COLUMNS": "200", **self._access, **more}
-        command = [str(self._program), *words]
-        done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=self._home, timeout=LONGEST_S, check=False)
-        ended = Ended(self._shown(words), done.returncode, done.stdout, done.stderr)
+        status = self._start(self._program, words, variables, self._home)
+        ended = Ended(self._shown(words), status, (self._home / "out").read_text(), (self._home / "err").read_text())
         self._record.add(self._label, self._style, ended.command, ended.status, self._tidy(ended.said, words) if ended.status else "")
         return ended
 

@@ -41,6 +41,7 @@ guests:
   - {name: "moved{n}", count: 3, host: node3, memory_mib: 256}
 """
 GUESTS = len(list(each(yaml.safe_load(FLEET)["guests"])))
+BCRYPT = "$2b$04$GTJ/4gSlSo2WyGYqzhY4D.vzBhE4peCqvBGoSEG8shfVkYRaspwSq"  # of PASSWORD
 SETTINGS = """
 [conductor]
 monitor_interval = 0.1
@@ -110,26 +111,53 @@ class Stage:
         self.service.wait(lambda: self.state(server)[0] != "MIGRATING", 60, f"the end of {server}'s migration", 0.05)
         return self.state(server)
 
+    def migrate(self, server: str, host: str | None) -> None:
+        """Have a server migrated."""
+        asked = {"os-migrateLive": {"host": host, "block_migration": False, "disk_over_commit": False}}
+        status, _headers, body = self.request("POST", f"/servers/{server}/action", asked)
+        assert status == 202, body
+
+    def in_progress(self, server: str) -> list[dict[str, Any]]:
+        """A server's migrations in progress."""
+        _status, _headers, body = self.request("GET", f"/servers/{server}/migrations", headers={"OpenStack-API-Version": "compute 2.80"})
+        found: list[dict[str, Any]] = body["migrations"]
+        return found
+
+    def number(self, server: str) -> Named:
+        """The number of a server's migration in progress."""
+        (migration,) = self.in_progress(server)
+        return Named(migration["id"], "NUMBER")
+
+    def running(self, server: str) -> None:
+        """Wait until a server's migration runs, so that it can be forced."""
+        self.service.wait(lambda: [each["status"] for each in self.in_progress(server)] == ["running"], 30, f"{server}'s migration to run", 0.05)
+
     @cached_property
     def _admin(self) -> dict[str, str]:
         return self.headers()
 
 
 @contextmanager
-def stage(directory: Path, style: str, keystone: Keystone | None) -> Iterator[Stage]:
-    """livemig-all with its guests in sight."""
+def simulated(directory: Path, style: str, keystone: Keystone | None) -> Iterator[Stage]:
+    """livemig-all on simulated hosts, with its guests in sight."""
     (directory / "fleet.yaml").write_text(FLEET)
     groups = "".join(f"\n[host:{name}]\nconnection_uri = qemu+tcp://{name}/system\n" for name in HOSTS)
     mock = f"\n[libvirt]\ndriver = mock\n[mock]\nfleet = {directory}/fleet.yaml\n"
     hosts = f"enabled_hosts = {','.join(HOSTS)}\nmax_concurrent_live_migrations = 0\n{groups}{mock}"
+    with serving(directory, hosts, style, keystone) as made:
+        made.service.wait(lambda: len(made.request("GET", "/servers?all_tenants=1")[2]["servers"]) == GUESTS, 30, "all guests to be seen")
+        yield made
+
+
+@contextmanager
+def serving(directory: Path, hosts: str, style: str, keystone: Keystone | None) -> Iterator[Stage]:
+    """livemig-all on these hosts, which are a part of its configuration."""
     service = Service(directory, hosts, RUNTIME, SETTINGS + AUTHENTICATION[style](directory, keystone))
     if keystone:
         keystone.offer("compute", "livemig", f"{service.url}/v2.1")
     try:
         service.start()
-        made = Stage(service, style, keystone if style == "password" else None)
-        service.wait(lambda: len(made.request("GET", "/servers")[2]["servers"]) == GUESTS, 30, "all guests to be seen")
-        yield made
+        yield Stage(service, style, keystone)
     finally:
         service.stop()
 
@@ -139,11 +167,24 @@ def _none(_directory: Path, _keystone: Keystone | None) -> str:
 
 
 def _http_basic(directory: Path, _keystone: Keystone | None) -> str:
-    raise NotImplementedError
+    (directory / "htpasswd").write_text(f"admin:{BCRYPT}\n")
+    return f"\n[api]\nauth_strategy = http_basic\n[http_basic]\nuser_file = {directory}/htpasswd\n"
 
 
 def _password(_directory: Path, keystone: Keystone | None) -> str:
-    raise NotImplementedError
+    assert keystone
+    options = {
+        "www_authenticate_uri": keystone.url,
+        "auth_url": keystone.url,
+        "auth_type": "password",
+        "username": "livemig",
+        "password": PASSWORD,
+        "project_name": "service",
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+        "service_token_roles_required": "true",
+    }
+    return "\n[api]\nauth_strategy = keystone\n[keystone_authtoken]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
 
 
 AUTHENTICATION: dict[str, Callable[[Path, Keystone | None], str]] = {"none": _none, "http_basic": _http_basic, "password": _password}

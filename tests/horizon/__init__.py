@@ -1,0 +1,1 @@
+"""Horizon in a browser, against livemig on the lab."""
