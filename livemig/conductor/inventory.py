@@ -79,8 +79,14 @@ class Watcher:
         return host is not None and host.up
 
     def _look_at_all(self) -> None:
-        self._store.hosts.came_up(self.settings.name, self.hypervisor.facts())
+        self._look_at_host()
         self._store.servers.see(self.settings.name, self.hypervisor.servers(), complete=True)
+        self.settled.set()
+        if self.hypervisor.learn_processors():
+            self._look_at_host()
+
+    def _look_at_host(self) -> None:
+        self._store.hosts.came_up(self.settings.name, self.hypervisor.all_facts(self._runtime.now()))
 
     def _follow(self) -> None:
         """Returns when the host is away, or when the watcher is to stop."""
@@ -104,7 +110,6 @@ class Watcher:
                 self._store.servers.see(self.settings.name, [self.hypervisor.server(uuid) for uuid in sorted(changed)])
             elif not news:
                 self._look_at_all()
-                self.settled.set()
         except exceptions.DatabaseUnavailable:
             self._wait_for_database()
             return [event for event in self._news.take(0) if isinstance(event, Disconnected)]  # else nothing: look at everything

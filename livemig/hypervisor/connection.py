@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
 
 from livemig import exceptions
 from livemig.facts import Disconnected, Guest, HostEvent, HostFacts, Iteration, Job, JobCompleted, Plan, Presence, ServerChanged, ServerFacts
-from livemig.hypervisor import domain_xml
+from livemig.hypervisor import domain_xml, host
 from livemig.hypervisor.errors import Translator
 from livemig.hypervisor.presence import Words
 
 Listener = Callable[[HostEvent], None]
+T = TypeVar("T")
 
 
 class Hypervisor:
@@ -31,6 +34,9 @@ class Hypervisor:
         self._connection: Any = None
         self._callbacks: list[int] = []
         self._listeners: tuple[Listener, ...] = ()
+        self._processors: dict[str, Any] = {}
+        self._knows_processors = False  # since it was connected
+        self._booted_at: datetime | None = None
 
     @property
     def connected(self) -> bool:
@@ -44,6 +50,8 @@ class Hypervisor:
                 (self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle),
                 (self._libvirt.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
                 (self._libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, self._on_job_completed),
+                (self._libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, self._on_metadata_change),
+                (self._libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._on_agent_lifecycle),
             )
             try:
                 connection.registerCloseCallback(self._on_close, None)
@@ -51,6 +59,7 @@ class Hypervisor:
             except self._libvirt.libvirtError:
                 connection.close()
                 raise
+        self._knows_processors = False
         self._connection = connection
 
     def close(self) -> None:
@@ -75,6 +84,7 @@ class Hypervisor:
         return stop
 
     def facts(self) -> HostFacts:
+        """What checks look at: all but its processors, storage and boot."""
         with self.use() as connection:
             _model, memory_mib, cpus, *_rest = connection.getInfo()
             memory = connection.getMemoryStats(self._libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
@@ -88,17 +98,41 @@ class Hypervisor:
                 memory_free_mib=sum(memory.get(kind, 0) for kind in ("free", "buffers", "cached")) // 1024,
             )
 
+    def all_facts(self, now: datetime) -> HostFacts:
+        """Those, and all that the API shows besides. What the daemon cannot tell is left at its default; the processors, until `learn_processors()`."""
+        facts, libvirt = self.facts(), self._libvirt
+        stats = self._optional(lambda connection: dict(connection.getCPUStats(libvirt.VIR_NODE_CPU_STATS_ALL_CPUS, 0))) or {}
+        self._booted_at = host.booted_at(stats, facts.vcpus, now, self._booted_at)
+        pools = self._optional(lambda connection: host.disk(connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)))
+        disk_gib, disk_free_gib = pools or (0, 0)
+        return replace(facts, cpu=self._processors, disk_gib=disk_gib, disk_free_gib=disk_free_gib, booted_at=self._booted_at)
+
+    def learn_processors(self) -> bool:
+        """Ask about the host's processors, once for each connection; true when that was now. A daemon that never was asked takes seconds to answer."""
+        if self._knows_processors:
+            return False
+        self._processors = self._optional(lambda connection: host.processors(connection.getCapabilities())) or {}
+        self._knows_processors = True
+        return True
+
     def servers(self) -> list[ServerFacts]:
-        """All servers of the host. One that vanishes meanwhile is left out."""
+        """All servers of the host. One that vanishes meanwhile is left out. It takes one call for each, and a few for all together."""
         with self.use() as connection:
-            domains = connection.listAllDomains(0)
-        said = [self._server(domain) for domain in domains]
+            found = connection.getAllDomainStats(self._libvirt.VIR_DOMAIN_STATS_STATE, 0)
+            saved = {domain.UUIDString() for domain in connection.listAllDomains(self._libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)}
+        said = [self._server(domain, self._at_rest(self._words.stats(stats), domain.UUIDString() in saved)) for domain, stats in found]
         return [server for server in said if server.presence is not Presence.ABSENT]
 
     def server(self, uuid: str) -> ServerFacts:
         """How the host has one server; ABSENT when it has not."""
-        domain = self._lookup(uuid)
-        return ServerFacts(uuid, "", Presence.ABSENT) if domain is None else self._server(domain)
+        try:
+            with self.use() as connection:
+                domain = connection.lookupByUUIDString(uuid)
+                presence = self._words.presence(*domain.state())
+                presence = self._at_rest(presence, presence is Presence.SHUT_OFF and bool(domain.hasManagedSaveImage()))
+        except exceptions.DomainNotFound:
+            return ServerFacts(uuid, "", Presence.ABSENT)
+        return self._server(domain, presence)
 
     def presence(self, uuid: str) -> Presence:
         """How the host has one server, UNKNOWN when it cannot be asked. It asks for the state only: more would block on an incoming guest."""
@@ -204,15 +238,29 @@ class Hypervisor:
         except exceptions.DomainNotFound:
             return None
 
-    def _server(self, domain: Any) -> ServerFacts:
+    def _server(self, domain: Any, presence: Presence) -> ServerFacts:
+        """Of a guest that is just moving only its presence: more would block on an incoming one."""
         uuid = domain.UUIDString()
+        if presence is Presence.MIGRATING:
+            return ServerFacts(uuid, domain.name(), presence, details=False)
         try:
             with self._translated(self.name, self._is_alive):
-                state, max_memory_kib, _memory, vcpus, _time = domain.info()
-                state, reason = domain.state()
-                return ServerFacts(uuid, domain.name(), self._words.presence(state, reason), max_memory_kib // 1024, vcpus)
+                return domain_xml.describe(uuid, presence, domain.XMLDesc(0)).facts
         except exceptions.DomainNotFound:
             return ServerFacts(uuid, "", Presence.ABSENT)
+
+    def _at_rest(self, presence: Presence, saved: bool) -> Presence:
+        return Presence.SAVED if presence is Presence.SHUT_OFF and saved else presence
+
+    def _optional(self, ask: Callable[[Any], T]) -> T | None:
+        """What a daemon may not be able to tell: None then."""
+        try:
+            with self.use() as connection:
+                return ask(connection)
+        except exceptions.HypervisorUnavailable:
+            raise
+        except exceptions.HypervisorError:
+            return None
 
     def _job(self, uuid: str, flags: int) -> Job | None:
         try:
@@ -254,6 +302,13 @@ class Hypervisor:
         job = self._words.job({**stats, "type": self._libvirt.VIR_DOMAIN_JOB_COMPLETED})
         if job is not None:
             self._tell(JobCompleted(domain.UUIDString(), job))
+
+    def _on_metadata_change(self, _connection: Any, domain: Any, _type: int, _uri: str | None, _opaque: Any) -> None:
+        self._tell(ServerChanged(domain.UUIDString(), "metadata changed"))
+
+    def _on_agent_lifecycle(self, _connection: Any, domain: Any, state: int, _reason: int, _opaque: Any) -> None:
+        connected = state == self._libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED
+        self._tell(ServerChanged(domain.UUIDString(), f"guest agent {'connected' if connected else 'disconnected'}"))
 
     def _on_close(self, _connection: Any, reason: int, _opaque: Any) -> None:
         self._tell(Disconnected(_CLOSE_REASONS.get(reason, f"reason {reason}")))

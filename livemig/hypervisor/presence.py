@@ -45,6 +45,10 @@ class Words:
     def presence(self, state: int, reason: int) -> Presence:
         return self._states.get((state, reason)) or self._states.get((state, None), Presence.UNKNOWN)
 
+    def stats(self, stats: Mapping[str, Any]) -> Presence:
+        """Of a domain's statistics (virConnectGetAllDomainStats, VIR_DOMAIN_STATS_STATE)."""
+        return self.presence(stats.get("state.state", -1), stats.get("state.reason", -1))
+
     def lifecycle(self, event: int, detail: int) -> str:
         """Such as "resumed (migrated)"."""
         name, details = self._events.get(event, (f"event {event}", {}))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from livemig import exceptions
-from livemig.hypervisor.connection import Hypervisor
+
+if TYPE_CHECKING:
+    from livemig.hypervisor.connection import Hypervisor
 
 PREFIX = "livemig-probe-"
 

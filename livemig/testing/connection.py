@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from livemig.testing import constants as C
-from livemig.testing import documents, errors, processors
-from livemig.testing.domain import domain_stats, virDomain
+from livemig.testing import documents, errors, processors, statistics
+from livemig.testing.domain import virDomain
 from livemig.testing.errors import libvirtError
-from livemig.testing.fleet import MACHINES, SHUT_OFF, STATES, Definition, Domain, Host, Load
+from livemig.testing.fleet import SHUT_OFF, STATES, Domain, Host
+from livemig.testing.guests import MACHINES, Definition, Load
+from livemig.testing.networks import virInterface, virNetwork
 from livemig.testing.pools import virStoragePool, virStorageVol
 from livemig.testing.remote import remote
 from livemig.testing.storage import MIB, Pool, normal, pool_uuid, split
@@ -36,23 +38,20 @@ SELECTIONS: tuple[tuple[tuple[int, Callable[[Domain], bool]], ...], ...] = (
         (C.VIR_CONNECT_LIST_DOMAINS_OTHER, lambda domain: False),
     ),
     (
+        (C.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, lambda domain: domain.saved is not None),
+        (C.VIR_CONNECT_LIST_DOMAINS_NO_MANAGEDSAVE, lambda domain: domain.saved is None),
+    ),
+    (
         (C.VIR_CONNECT_LIST_DOMAINS_AUTOSTART, lambda domain: domain.autostart),
         (C.VIR_CONNECT_LIST_DOMAINS_NO_AUTOSTART, lambda domain: not domain.autostart),
     ),
 )
 
 
-class virNamed:
-    """As much of libvirt.virInterface and libvirt.virNetwork as says that they are there."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def name(self) -> str:
-        return self._name
-
-    def isActive(self) -> int:
-        return 1
+RESTORED = {
+    "running": (C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_RESTORED),
+    "paused": (C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_MIGRATION),
+}
 
 
 class virConnect:
@@ -218,6 +217,10 @@ class virConnect:
         return {"total": self.host.memory_mib * 1024, "free": self.host.memory_free_mib() * 1024, "buffers": 0, "cached": 0}
 
     @remote
+    def getCPUStats(self, cpuNum: int, flags: int = 0) -> dict[str, int]:
+        return statistics.of_host(self.host)
+
+    @remote
     def getCapabilities(self) -> str:
         return documents.capabilities(self.host)
 
@@ -251,12 +254,18 @@ class virConnect:
         return wanted
 
     @remote
-    def listAllInterfaces(self, flags: int = 0) -> list[virNamed]:
-        return [virNamed(name) for name in self.host.interfaces]
+    def listAllInterfaces(self, flags: int = 0) -> list[virInterface]:
+        return [virInterface(name) for name in self.host.interfaces]
 
     @remote
-    def listAllNetworks(self, flags: int = 0) -> list[virNamed]:
-        return [virNamed(name) for name in self.host.networks]
+    def listAllNetworks(self, flags: int = 0) -> list[virNetwork]:
+        return [virNetwork(self, name) for name in self.host.networks]
+
+    @remote
+    def networkLookupByName(self, name: str) -> virNetwork:
+        if name not in self.host.networks:
+            raise errors.NO_NETWORK(name=name)
+        return virNetwork(self, name)
 
     # Domains
 
@@ -301,12 +310,12 @@ class virConnect:
 
     @remote
     def getAllDomainStats(self, stats: int = 0, flags: int = 0) -> list[tuple[virDomain, dict[str, Any]]]:
-        return [(virDomain(self, domain), domain_stats(domain, stats)) for domain in self._selected(flags)]
+        return [(virDomain(self, domain), statistics.of_domain(domain, stats)) for domain in self._selected(flags)]
 
     @remote
     def domainListGetStats(self, doms: list[virDomain], stats: int = 0, flags: int = 0) -> list[tuple[virDomain, dict[str, Any]]]:
         found = (self.host.domains.get(each.UUIDString()) for each in doms)
-        return [(virDomain(self, domain), domain_stats(domain, stats)) for domain in found if domain]
+        return [(virDomain(self, domain), statistics.of_domain(domain, stats)) for domain in found if domain]
 
     @remote
     def defineXMLFlags(self, xml: str, flags: int = 0) -> virDomain:
@@ -344,14 +353,27 @@ class virConnect:
         return what, old
 
     def start(self, domain: Domain, state: str = "running") -> None:
-        """A domain's QEMU is started."""
+        """A domain's QEMU is started, from its managed save image if there is one."""
         domain.id = self.host.next_id()
+        saved, domain.saved = domain.saved, None
+        if saved:
+            self._restore(domain, saved)
+            return
         domain.become(*STATES[state])
         if domain.runs:
             self._tell(domain, C.VIR_DOMAIN_EVENT_RESUMED, C.VIR_DOMAIN_EVENT_RESUMED_UNPAUSED)
         self._tell(domain, C.VIR_DOMAIN_EVENT_STARTED, C.VIR_DOMAIN_EVENT_STARTED_BOOTED)
         if not domain.runs:
             self._tell(domain, C.VIR_DOMAIN_EVENT_SUSPENDED, C.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED)
+
+    def _restore(self, domain: Domain, state: str) -> None:
+        """libvirt 9.0 gives a paused one the reason "migration"."""
+        domain.become(*RESTORED[state])
+        self._tell(domain, C.VIR_DOMAIN_EVENT_STARTED, C.VIR_DOMAIN_EVENT_STARTED_RESTORED)
+        if domain.runs:
+            self._tell(domain, C.VIR_DOMAIN_EVENT_RESUMED, C.VIR_DOMAIN_EVENT_RESUMED_FROM_SNAPSHOT)
+        else:
+            self._tell(domain, C.VIR_DOMAIN_EVENT_SUSPENDED, C.VIR_DOMAIN_EVENT_SUSPENDED_RESTORED)
 
     def _tell(self, domain: Domain, event: int, detail: int) -> None:
         self.host.emit(C.VIR_DOMAIN_EVENT_ID_LIFECYCLE, domain, event, detail)
@@ -360,7 +382,9 @@ class virConnect:
 
     @remote
     def listAllStoragePools(self, flags: int = 0) -> list[virStoragePool]:
-        return [virStoragePool(self, pool) for pool in self.host.pools.values()]
+        wanted = flags & (C.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE | C.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE)
+        kinds = {True: C.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE, False: C.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE}
+        return [virStoragePool(self, pool) for pool in self.host.pools.values() if not wanted or wanted & kinds[pool.active]]
 
     @remote
     def storagePoolLookupByName(self, name: str) -> virStoragePool:

@@ -8,12 +8,15 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from livemig.testing import errors, processors
-from livemig.testing.fleet import MACHINES, Definition, Disk, Domain, Host, guest_uuid
+from livemig.testing.fleet import Domain, Host
+from livemig.testing.guests import MACHINES, Definition, Disk, Interface, guest_uuid, mac
+from livemig.testing.networks import devices
 from livemig.testing.storage import MIB, File, Pool
 
 UNITS = {"b": 1, "bytes": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "k": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
 EMULATOR = "/usr/bin/qemu-system-x86_64"
+AGENT = "org.qemu.guest_agent.0"
 
 
 def parse(xml: str, what: str, fault: errors.Fault = errors.XML_DETAIL) -> ElementTree.Element:
@@ -48,7 +51,7 @@ def domain(guest: Domain, inactive: bool = False) -> str:
   </cpu>
   <devices>
     <emulator>{EMULATOR}</emulator>
-{"".join(map(_disk, what.disks))}  </devices>
+{"".join(map(_disk, what.disks))}{"".join(_interface(guest, *each, inactive) for each in devices(guest))}{_agent(guest, inactive)}  </devices>
 </domain>
 """
 
@@ -83,6 +86,23 @@ def _disk(disk: Disk) -> str:
 """
 
 
+def _interface(guest: Domain, device: str, interface: Interface, inactive: bool) -> str:
+    source = "bridge" if interface.kind == "bridge" else "network"
+    target = f"      <target dev='{device}'/>\n" if guest.active and not inactive else ""
+    return f"""    <interface type='{interface.kind}'>
+      <mac address='{interface.mac}'/>
+      <source {source}={quoteattr(interface.network)}/>
+{target}      <model type='virtio'/>
+    </interface>
+"""
+
+
+def _agent(guest: Domain, inactive: bool) -> str:
+    state = "" if inactive or not guest.active else " state='connected'"
+    channel = f"<channel type='unix'><target type='virtio' name='{AGENT}'{state}/></channel>"
+    return f"    {channel}\n" if guest.definition.agent else ""
+
+
 def _given(guest: Domain, inactive: bool) -> str:
     """A client's own XML, with what libvirt knows better."""
     root = ElementTree.fromstring(guest.definition.xml or "")
@@ -114,6 +134,8 @@ def definition(xml: str) -> Definition:
         memory_mib=size(root.find("memory")) // MIB,
         vcpus=int(root.findtext("vcpu", "1")),
         disks=tuple(map(_parsed_disk, root.iterfind("devices/disk"))),
+        interfaces=tuple(_parsed_interface(element, name, number) for number, element in enumerate(root.iterfind("devices/interface"))),
+        agent=root.find(f"devices/channel/target[@name='{AGENT}']") is not None,
         cpu_model=root.findtext("cpu/model", "qemu64"),
         machine=MACHINES.get(machine, machine),
         virt_type=root.get("type", "qemu"),
@@ -134,6 +156,16 @@ def _parsed_disk(element: ElementTree.Element) -> Disk:
         read_only=element.find("readonly") is not None,
         device=element.get("device", "disk"),
         format="raw" if driver is None else driver.get("type", "raw"),
+    )
+
+
+def _parsed_interface(element: ElementTree.Element, guest: str, number: int) -> Interface:
+    source, address = element.find("source"), element.find("mac")
+    given = {} if source is None else source.attrib
+    return Interface(
+        mac=mac(guest, number) if address is None else address.get("address", ""),
+        network=given.get("network") or given.get("bridge") or "default",
+        kind=element.get("type", "network"),
     )
 
 

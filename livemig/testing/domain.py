@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from livemig.testing import constants as C
-from livemig.testing import documents, errors
-from livemig.testing.fleet import Domain
+from livemig.testing import documents, errors, networks, statistics
+from livemig.testing.fleet import STATES, Domain
 from livemig.testing.migration import UNLIMITED, Migration, check_disks, check_migration
 from livemig.testing.remote import exclusive, remote, uri_parts
 
@@ -82,7 +82,7 @@ class virDomain:
     def info(self) -> list[int]:
         domain = self._domain()
         memory = domain.definition.memory_mib * 1024
-        return [domain.state, memory, memory, domain.definition.vcpus, int(self._connection.fleet.time() * 1e9) if domain.active else 0]
+        return [domain.state, memory, memory, domain.definition.vcpus, statistics.cpu_time_ns(domain) * domain.definition.vcpus]
 
     @remote
     def maxMemory(self) -> int:
@@ -131,6 +131,33 @@ class virDomain:
         domain.host.emit(C.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, domain, type, uri)
         return 0
 
+    @exclusive
+    def memoryStats(self) -> dict[str, int]:
+        return statistics.memory(self._active())
+
+    def interfaceAddresses(self, source: int, flags: int = 0) -> dict[str, Any]:
+        """An agent that does not answer is waited for as long as `agentSetResponseTimeout` says."""
+        if source == C.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT:
+            self._await_agent()
+        return dict(self._addresses(source))
+
+    @remote
+    def _addresses(self, source: int) -> dict[str, Any]:
+        return networks.addresses(self._active(), source)
+
+    @remote
+    def agentSetResponseTimeout(self, timeout: int, flags: int = 0) -> int:
+        self._domain().agent_timeout_s = None if timeout == C.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK else max(timeout, 0)
+        return 0
+
+    def _await_agent(self) -> None:
+        def answers() -> bool:
+            domain = self._connection.host.domains.get(self._uuid)
+            return domain is None or not domain.active or not domain.definition.agent or not domain.load.ignores_questions
+
+        if not self._connection.fleet.wait(answers, self._domain().agent_timeout_s):
+            raise errors.AGENT_SILENT()
+
     # Life
 
     @remote
@@ -167,7 +194,47 @@ class virDomain:
         return int(self.createWithFlags(0))
 
     @exclusive
+    def managedSave(self, flags: int = 0) -> int:
+        domain = self._active()
+        if not domain.persistent:
+            raise errors.TRANSIENT_SAVE()
+        domain.saved = "running" if domain.runs else "paused"
+        if domain.runs:
+            domain.become(C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_SAVE)
+            self._tell(C.VIR_DOMAIN_EVENT_SUSPENDED, C.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED)
+        domain.host.emit(C.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, domain, {"operation": C.VIR_DOMAIN_JOB_OPERATION_SAVE})
+        domain.host.stop(domain, STATES["saved"], C.VIR_DOMAIN_EVENT_STOPPED_SAVED)
+        self._connection.fleet.changed()
+        return 0
+
+    @remote
+    def hasManagedSaveImage(self, flags: int = 0) -> int:
+        return int(self._domain().saved is not None)
+
+    @remote
+    def managedSaveRemove(self, flags: int = 0) -> int:
+        domain = self._domain()
+        if domain.saved is None:
+            raise errors.NO_IMAGE(name=self._name)
+        domain.saved = None
+        return 0
+
+    @exclusive
+    def pMWakeup(self, flags: int = 0) -> int:
+        domain = self._active()
+        if domain.state != C.VIR_DOMAIN_PMSUSPENDED:
+            raise errors.NOT_ASLEEP()
+        domain.become(C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_WAKEUP)
+        self._tell(C.VIR_DOMAIN_EVENT_STARTED, C.VIR_DOMAIN_EVENT_STARTED_WAKEUP)
+        return 0
+
+    @exclusive
     def shutdown(self) -> int:
+        domain = self._active()
+        if not domain.runs:
+            raise errors.NOT_RUNNING()
+        if domain.load.ignores_acpi:
+            return 0
         return self._stop(C.VIR_DOMAIN_EVENT_SHUTDOWN_GUEST, C.VIR_DOMAIN_SHUTOFF_SHUTDOWN, C.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN)
 
     @remote
@@ -187,7 +254,8 @@ class virDomain:
     @exclusive
     def reboot(self, flags: int = 0) -> int:
         domain = self._active()
-        domain.host.emit(C.VIR_DOMAIN_EVENT_ID_REBOOT, domain)
+        if domain.runs and not domain.load.ignores_acpi:
+            domain.host.emit(C.VIR_DOMAIN_EVENT_ID_REBOOT, domain)
         return 0
 
     @exclusive
@@ -201,6 +269,8 @@ class virDomain:
         domain = self._domain()
         if not domain.persistent:
             raise errors.TRANSIENT()
+        if domain.saved is not None and not flags & C.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE:
+            raise errors.SAVED()
         domain.persistent = domain.autostart = False
         self._tell(C.VIR_DOMAIN_EVENT_UNDEFINED, C.VIR_DOMAIN_EVENT_UNDEFINED_REMOVED)
         if not domain.active:
@@ -322,15 +392,3 @@ class virDomain:
     @remote
     def migrateGetMaxSpeed(self, flags: int = 0) -> int:
         return self._domain().max_speed or UNLIMITED
-
-
-def domain_stats(domain: Domain, groups: int) -> dict[str, Any]:
-    """virConnectGetAllDomainStats, by the groups asked for (0: all)."""
-    memory = domain.definition.memory_mib * 1024
-    stats: dict[int, dict[str, Any]] = {
-        C.VIR_DOMAIN_STATS_STATE: {"state.state": domain.state, "state.reason": domain.reason},
-        C.VIR_DOMAIN_STATS_BALLOON: {"balloon.current": memory, "balloon.maximum": memory},
-        C.VIR_DOMAIN_STATS_VCPU: {"vcpu.current": domain.definition.vcpus, "vcpu.maximum": domain.definition.vcpus},
-        C.VIR_DOMAIN_STATS_BLOCK: {"block.count": len(domain.definition.disks)},
-    }
-    return {key: value for group, values in stats.items() if not groups or groups & group for key, value in values.items()}

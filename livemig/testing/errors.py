@@ -94,6 +94,18 @@ ALREADY_RUNNING = _invalid("domain is already running")
 NOT_RUNNING = _invalid("domain is not running", C.VIR_FROM_DOMAIN)
 NOT_PAUSED = _invalid("domain is already running")
 TRANSIENT = _invalid("cannot undefine transient domain")
+TRANSIENT_SAVE = _invalid("cannot do managed save for transient domain", C.VIR_FROM_QEMU)
+SAVED = _invalid("Refusing to undefine while domain managed save image exists")
+NO_IMAGE = Fault(
+    C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_QEMU, "Failed to remove managed save file '/var/lib/libvirt/qemu/save/{name}.save': No such file or directory"
+)
+NO_AGENT = Fault(C.VIR_ERR_ARGUMENT_UNSUPPORTED, C.VIR_FROM_QEMU, "argument unsupported: QEMU guest agent is not configured")
+AGENT_SILENT = Fault(C.VIR_ERR_AGENT_UNRESPONSIVE, C.VIR_FROM_QEMU, "Guest agent is not responding: Guest agent not available for now")
+NOT_ASLEEP = Fault(
+    C.VIR_ERR_INTERNAL_ERROR,
+    C.VIR_FROM_QEMU,
+    "internal error: unable to execute QEMU command 'system_wakeup': Unable to wake up: guest is not in suspended state",
+)
 TRANSIENT_AUTOSTART = _invalid("cannot set autostart for transient domain")
 
 # Jobs
@@ -157,6 +169,9 @@ BAD_ARCH = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_QEMU, "invalid argument: unkn
 BAD_VIRTTYPE = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_QEMU, "invalid argument: unknown virttype: {virttype}")
 BAD_CPU_MODEL = Fault(C.VIR_ERR_INTERNAL_ERROR, C.VIR_FROM_CPU, "internal error: Unknown CPU model {model}")
 BAD_CPU_XML = Fault(C.VIR_ERR_XML_DETAIL, C.VIR_FROM_CPU, "(CPU_definition):1: {reason}")
+
+# Networks
+NO_NETWORK = Fault(C.VIR_ERR_NO_NETWORK, C.VIR_FROM_NETWORK, "Network not found: no network with matching name '{name}'")
 
 # Storage
 NO_POOL = Fault(C.VIR_ERR_NO_STORAGE_POOL, C.VIR_FROM_STORAGE, "Storage pool not found: no storage pool with matching {key}")

@@ -11,12 +11,16 @@ from __future__ import annotations
 import threading
 import uuid as uuids
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from livemig.runtime import Event, Runtime
 from livemig.testing import constants as C
 from livemig.testing import errors
+from livemig.testing.guests import MACHINES, Definition, Load, each_disk, each_interface
+from livemig.testing.guests import Disk as Disk
+from livemig.testing.guests import Interface as Interface
+from livemig.testing.guests import guest_uuid as guest_uuid
 from livemig.testing.physics import INSTANT
 from livemig.testing.remote import PORTS
 from livemig.testing.storage import MIB, Directory, File, Pool, normal, split
@@ -32,48 +36,10 @@ SHUT_OFF = (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_SHUTDOWN)
 STATES = {
     "running": (C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_BOOTED),
     "paused": (C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_USER),
+    "pmsuspended": (C.VIR_DOMAIN_PMSUSPENDED, C.VIR_DOMAIN_PMSUSPENDED_UNKNOWN),
     "shutoff": SHUT_OFF,
+    "saved": (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_SAVED),
 }
-MACHINES = {"pc": "pc-i440fx-7.2", "q35": "pc-q35-7.2"}
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """A guest's disk: `path` is a file's, or the image's name when `network` names a protocol such as "rbd"."""
-
-    path: str
-    size_mib: int = 0
-    target: str = "vda"
-    network: str | None = None
-    read_only: bool = False
-    device: str = "disk"
-    format: str = "raw"
-
-
-@dataclass(slots=True)
-class Definition:
-    """What a domain's XML says. `xml` is kept when a client gave one; otherwise it is made when asked for."""
-
-    name: str
-    uuid: str
-    memory_mib: int = 2048
-    vcpus: int = 2
-    disks: tuple[Disk, ...] = ()
-    cpu_model: str = "qemu64"
-    machine: str = "pc-q35-7.2"
-    virt_type: str = "kvm"
-    xml: str | None = None
-    metadata: dict[str, tuple[str, str]] = field(default_factory=dict)
-    title: str | None = None
-    description: str | None = None
-
-
-@dataclass(slots=True)
-class Load:
-    """What a guest does with its memory: it rewrites `working_set_mib` of it at `dirty_mib_s`. May be changed at any time."""
-
-    dirty_mib_s: float = 10.0
-    working_set_mib: float = 1024.0
 
 
 @dataclass(slots=True, eq=False)
@@ -90,6 +56,9 @@ class Domain:
     autostart: bool = False
     job: Migration | None = None
     completed: dict[str, Any] | None = None
+    saved: str | None = None
+    """What its managed save image starts as: "running" or "paused"."""
+    agent_timeout_s: float | None = None
     max_speed: int = 0
     max_downtime_ms: int = 300
 
@@ -176,6 +145,8 @@ class Host:
         """Migrations from and to it."""
         self.deaths = 0
         """How often the daemon has died."""
+        self.booted_s = fleet.time()
+        """When it was booted, in simulated time."""
         self._alive = True
         self._last_id = 0
         self.switch(facts)
@@ -315,16 +286,19 @@ class Fleet:
         dirty_mib_s: float = 10.0,
         working_set_mib: float | None = None,
         disks: Iterable[Disk | dict[str, Any] | str] = (),
+        interfaces: Iterable[Interface | dict[str, Any] | str] = (),
+        ignores_acpi: bool = False,
         **definition: Any,
     ) -> Domain:
         """A guest on a host. Its uuid follows from its name when none is given. A disk's file is made where the host has its directory, or in a new local one.
 
-        `definition`: memory_mib, vcpus, cpu_model, machine, virt_type, metadata, title, description.
+        `definition`: memory_mib, vcpus, cpu_model, machine, virt_type, agent, metadata (by namespace: [prefix, element]), title, description.
         """
         home = self.host(host)
-        what = Definition(name, uuid or guest_uuid(name), disks=tuple(_disks(disks)), **definition)
-        load = Load(dirty_mib_s, what.memory_mib / 2 if working_set_mib is None else working_set_mib)
-        domain = Domain(home, what, load, *STATES[state], persistent=persistent)
+        definition |= {"disks": tuple(each_disk(disks)), "interfaces": tuple(each_interface(interfaces, name))}
+        what = Definition(name, uuid or guest_uuid(name), **definition)
+        load = Load(dirty_mib_s, what.memory_mib / 2 if working_set_mib is None else working_set_mib, ignores_acpi)
+        domain = Domain(home, what, load, *STATES[state], persistent=persistent, saved="running" if state == "saved" else None)
         domain.id = home.next_id() if domain.active else -1
         with self.lock:
             self._place_disks(home, what.disks)
@@ -464,17 +438,5 @@ class Fleet:
         return host
 
 
-def guest_uuid(name: str) -> str:
-    """The uuid of a guest that was given none."""
-    return str(uuids.uuid5(uuids.NAMESPACE_URL, f"guest:{name}"))
-
-
 def _name(end: str | Host) -> str:
     return end.name if isinstance(end, Host) else end
-
-
-def _disks(given: Iterable[Disk | dict[str, Any] | str]) -> Iterator[Disk]:
-    for number, disk in enumerate(given):
-        if isinstance(disk, str):
-            disk = {"path": disk}
-        yield disk if isinstance(disk, Disk) else Disk(**{"target": f"vd{chr(97 + number)}", **disk})

@@ -8,9 +8,11 @@ from typing import Any
 import yaml
 
 from livemig.runtime import Runtime
-from livemig.testing.fleet import Fleet, Host, Switch, guest_uuid
+from livemig.testing.fleet import Fleet, Host, Switch
+from livemig.testing.guests import guest_uuid
 
 SETTINGS = ("setup_s", "finish_s", "connect_s", "latency_s")
+HABITS = ("dirty_mib_s", "ignores_acpi")
 
 
 def load(source: str | dict[str, Any], runtime: Runtime) -> Fleet:
@@ -29,7 +31,7 @@ def load(source: str | dict[str, Any], runtime: Runtime) -> Fleet:
 
 
 def reload(fleet: Fleet, source: str | dict[str, Any]) -> None:
-    """Set the switches, dirty rates, settings and cuts as the file has them now; a switch that is not named goes back to its default.
+    """Set the switches, habits of guests, settings and cuts as the file has them now; a switch that is not named goes back to its default.
 
     Hosts and guests stay where they are.
     """
@@ -40,7 +42,8 @@ def reload(fleet: Fleet, source: str | dict[str, Any]) -> None:
             found.switch({name: host.get(name, switch.default) for name, switch in SWITCHES.items()})
     for guest in each(given.get("guests", ())):
         for domain in fleet.copies(guest.get("uuid") or guest_uuid(guest["name"])):
-            domain.load.dirty_mib_s = guest.get("dirty_mib_s", domain.load.dirty_mib_s)
+            for name in HABITS:
+                setattr(domain.load, name, guest.get(name, getattr(domain.load, name)))
     _apply(fleet, given)
 
 

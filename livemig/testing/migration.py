@@ -11,7 +11,8 @@ from typing import Any
 
 from livemig.testing import constants as C
 from livemig.testing import errors, processors
-from livemig.testing.fleet import Definition, Disk, Domain, Fleet, Host
+from livemig.testing.fleet import Domain, Fleet, Host
+from livemig.testing.guests import Definition, Disk
 from livemig.testing.physics import INSTANT, MIB, PAGE, SWITCH_TIME, Copy, Stage
 from livemig.testing.storage import File, split
 

@@ -75,8 +75,8 @@ def test_servers(world: World) -> None:
     world.fleet.add_guest("off", "a", state="shutoff", memory_mib=512, vcpus=1)
     said = {server.name: server for server in world.a.servers()}
     assert said == {
-        "web": ServerFacts(WEB, "web", Presence.RUNNING, 2048, 2),
-        "off": ServerFacts(guest_uuid("off"), "off", Presence.SHUT_OFF, 512, 1),
+        "web": ServerFacts(WEB, "web", Presence.RUNNING, 2048, 2, "web"),
+        "off": ServerFacts(guest_uuid("off"), "off", Presence.SHUT_OFF, 512, 1, "off"),
     }
     assert world.a.server(WEB) == said["web"]
     assert world.b.servers() == []

@@ -167,7 +167,8 @@ def test_titles(a: Any) -> None:
 def test_statistics_by_group(a: Any) -> None:
     guest = a.lookupByName("web")
     [(_domain, stats)] = a.domainListGetStats([guest], C.VIR_DOMAIN_STATS_VCPU)
-    assert stats == {"vcpu.current": 2, "vcpu.maximum": 2}
+    assert (stats["vcpu.current"], stats["vcpu.maximum"], stats["vcpu.1.state"]) == (2, 2, C.VIR_VCPU_RUNNING)
+    assert {key.partition(".")[0] for key in stats} == {"vcpu"}
     assert a.getAllDomainStats()[0][1]["block.count"] == 1
 
 
