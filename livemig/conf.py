@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from oslo_config import cfg
 from oslo_db import options as db_options
 from oslo_log import log
 
-from livemig.facts import Policy
+from livemig.facts import Aggregate, Policy
 
 DEFAULT_OPTS = [
     cfg.ListOpt(
@@ -33,6 +34,7 @@ DEFAULT_OPTS = [
         help="Name of this conductor. It must differ between conductors and stay the same over restarts: a conductor that comes back takes up "
         "at once the migrations which it held under its name.",
     ),
+    cfg.ListOpt("aggregates", default=[], help="Names of the host aggregates that the API shows. Each needs a group [aggregate:NAME]."),
     cfg.StrOpt("state_path", default="/var/lib/livemig", help="Directory of the embedded database."),
     cfg.IntOpt(
         "max_concurrent_live_migrations",
@@ -48,7 +50,16 @@ API_OPTS = [
     cfg.PortOpt("listen_port", default=8774, help="Port to listen on. 8774 is Nova's."),
     cfg.IntOpt("threads", default=8, min=1, help="Requests worked on at the same time by one API process."),
     cfg.StrOpt("paste_config", default="api-paste.ini", help="PasteDeploy file: a path, or a name in the configuration directories."),
-    cfg.StrOpt("auth_strategy", default="noauth", choices=["noauth"], help="Which pipeline of the PasteDeploy file serves."),
+    cfg.StrOpt(
+        "auth_strategy",
+        default="noauth",
+        choices=[
+            ("noauth", "everybody who can connect is the administrator; loopback addresses only"),
+            ("http_basic", "users of the htpasswd file of [http_basic]"),
+            ("keystone", "tokens of the Keystone of [keystone_authtoken]"),
+        ],
+        help="Which pipeline of the PasteDeploy file serves.",
+    ),
     cfg.IntOpt("max_limit", default=1000, min=1, help="Most items that one answer lists."),
     cfg.IntOpt(
         "conductor_timeout",
@@ -56,6 +67,12 @@ API_OPTS = [
         min=1,
         help="Seconds to wait for a conductor's checks. After that the migration is withdrawn, unless it has begun meanwhile.",
     ),
+]
+
+HTTP_BASIC_OPTS = [
+    cfg.StrOpt("user_file", help="Apache htpasswd file with bcrypt passwords (htpasswd -B). Read at each request."),
+    cfg.DictOpt("roles", default={}, help="Roles of users, joined by +: alice:admin,bob:member+reader. A user who is not named is admin."),
+    cfg.DictOpt("projects", default={}, help="Projects of users: bob:PROJECT. A user who is not named has none, and needs none as admin."),
 ]
 
 CONDUCTOR_OPTS = [
@@ -74,6 +91,13 @@ LIBVIRT_OPTS = [
     ),
     cfg.IntOpt("keepalive_interval", default=5, min=1, help="Seconds between keepalive probes on a connection to a host."),
     cfg.IntOpt("keepalive_count", default=5, min=1, help="Unanswered probes after which a connection counts as broken."),
+    cfg.IntOpt(
+        "shutdown_timeout",
+        default=60,
+        min=0,
+        mutable=True,
+        help="Seconds that a server which is stopped has to shut down by itself; then it is switched off. 0: at once.",
+    ),
     cfg.StrOpt(
         "live_migration_uri",
         help="URI by which a source daemon reaches the destination's, %s standing for its address. Default: the destination's connection_uri.",
@@ -103,6 +127,12 @@ MOCK_OPTS = [
     cfg.StrOpt("fleet", help="YAML file of the simulated fleet (docs/mock.md). Its switches are read again on SIGHUP."),
 ]
 
+AGGREGATE_OPTS = [
+    cfg.ListOpt("hosts", default=[], help="The hosts in it."),
+    cfg.StrOpt("availability_zone", help="The availability zone of its hosts. A host is in the zone of the first aggregate that has it and names one."),
+    cfg.DictOpt("metadata", default={}, help="What the API shows as its metadata: ssd:true,rack:7."),
+]
+
 HOST_OPTS = [
     # Not `required`: oslo.config would refuse to read the files again once a host and its group are taken out of them. `hosts()` looks itself.
     cfg.StrOpt("connection_uri", help="libvirt URI by which the conductor reaches the host: qemu+tls://…, qemu+ssh://…, qemu+tcp://…"),
@@ -116,6 +146,7 @@ HOST_OPTS = [
 GROUPS: dict[str | None, Sequence[Any]] = {
     None: DEFAULT_OPTS,
     "api": API_OPTS,
+    "http_basic": HTTP_BASIC_OPTS,
     "conductor": CONDUCTOR_OPTS,
     "libvirt": LIBVIRT_OPTS,
     "mock": MOCK_OPTS,
@@ -145,7 +176,7 @@ class HostSettings:
 
 def list_opts() -> list[tuple[str | None, Sequence[Any]]]:
     """For oslo-config-generator (namespace livemig)."""
-    return [*GROUPS.items(), ("host:NAME", HOST_OPTS)]
+    return [*GROUPS.items(), ("host:NAME", HOST_OPTS), ("aggregate:NAME", AGGREGATE_OPTS)]
 
 
 def set_defaults() -> None:
@@ -180,6 +211,19 @@ def check_listening(conf: Any) -> None:
 def hosts(conf: Any) -> dict[str, HostSettings]:
     """The enabled hosts by name. Raises ConfigurationError."""
     return {name: _host(conf, name) for name in conf.enabled_hosts}
+
+
+def aggregates(conf: Any) -> tuple[Aggregate, ...]:
+    """The configured host aggregates, in their order."""
+    return tuple(_aggregate(conf, number, name) for number, name in enumerate(conf.aggregates, start=1))
+
+
+def _aggregate(conf: Any, number: int, name: str) -> Aggregate:
+    group = f"aggregate:{name}"
+    conf.register_opts(AGGREGATE_OPTS, group=group)
+    settings = conf[group]
+    identity = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.aggregates.livemig"))
+    return Aggregate(number, identity, name, settings.availability_zone, tuple(settings.hosts), dict(settings.metadata))
 
 
 def policy(conf: Any) -> Policy:

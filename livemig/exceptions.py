@@ -4,7 +4,9 @@
     ├── NotFound
     │   ├── ServerNotFound
     │   ├── MigrationNotFound
-    │   └── ActionNotFound
+    │   ├── ActionNotFound
+    │   ├── HostBinaryNotFound
+    │   └── HostUnknown
     ├── Conflict
     │   ├── ServerInvalidState
     │   └── ServerLocked
@@ -20,6 +22,7 @@
     │   ├── InvalidSharedStorage
     │   └── MigrationPreCheckError
     ├── LiveMigrationFailed              anything unexpected; the cause is in the log
+    ├── ActionFailed                     the hypervisor could not do it
     ├── Unavailable                      a part of the service is away; nothing was touched
     │   ├── ConductorUnavailable
     │   ├── DatabaseUnavailable
@@ -69,6 +72,16 @@ class MigrationNotFound(NotFound):
 
 class ActionNotFound(NotFound):
     template = "Action for request_id {request} could not be found."
+
+
+class HostBinaryNotFound(NotFound):
+    template = "Could not find binary {binary} on host {host}."
+
+
+class HostUnknown(NotFound):
+    """As HostNotFound, where a path names the host."""
+
+    template = "Compute host {host} could not be found."
 
 
 class Conflict(LivemigError):
@@ -137,6 +150,10 @@ class LiveMigrationFailed(LivemigError):
     """Anything unexpected. `where` is "host NAME", or "another host" where none was named."""
 
     template = "Live migration of instance {server} to {where} failed"
+
+
+class ActionFailed(LivemigError):
+    template = "Failed to {action} instance {server}: {reason}"
 
 
 class Unavailable(LivemigError):

@@ -17,6 +17,7 @@ from livemig.conductor.service import Conductor
 from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.facts import Migration, MigrationRequest
+from livemig.policies import Policies
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.testing.fleet import Fleet
 from tests.api.spec import Validated
@@ -48,7 +49,9 @@ class Service(AbstractContextManager["Service"]):
         self.store = Store(Database(self.conf.database.connection, sqlite_synchronous=False), runtime)
         self.store.database.upgrade()
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
-        services = Services(self.conf, self.store, client or DirectClient(self), runtime)  # type: ignore[arg-type]
+        services = Services(
+            self.conf, self.store, client or DirectClient(self), runtime, Policies(self.conf), configuration.aggregates(self.conf), runtime.now()
+        )  # type: ignore[arg-type]
         self.application = Validated(load_application(services))
 
     def __enter__(self) -> Service:

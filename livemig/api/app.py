@@ -1,53 +1,26 @@
-"""The router: version, route, method, handler; and the one place where errors become answers."""
+"""The router: version, route, query, handler; and the one place where errors become answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import webob
 import webob.dec
 import webob.exc
 
 from livemig import microversions
-from livemig.api import errors, server_actions, servers, versions
+from livemig.api import errors, versions
 from livemig.api.loading import services as services_being_loaded
 from livemig.api.request import Request, Services
-from livemig.microversions import MIN, Version
+from livemig.api.routes import ROUTES, Route
+from livemig.api.schemas import validation
+from livemig.microversions import MIN
 
-Handler = Callable[[Request], webob.Response]
-
-
-@cache
-def _pattern(template: str) -> re.Pattern[str]:
-    """A template's pattern, made once and not for every request."""
-    return re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", template))
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """`template` has {name} for one path segment; `since` is the first microversion that has the route."""
-
-    method: str
-    template: str
-    handler: Handler
-    since: Version = MIN
-
-    def match(self, method: str, path: str) -> dict[str, str] | None:
-        found = _pattern(self.template).fullmatch(path)
-        return found.groupdict() if found and method == self.method else None
-
-
-ROUTES = (
-    Route("GET", "/servers", servers.list_servers),
-    Route("GET", "/servers/detail", servers.list_servers_detail),
-    Route("GET", "/servers/{id}", servers.show_server),
-    Route("POST", "/servers/{id}/action", server_actions.act),
-)
-
-_VERSION_DOCUMENTS: dict[str, Handler] = {"/": versions.list_versions, "": versions.list_versions, "/v2.1": versions.show_version}
+_ROOTS = ("/v2.1", "/v2")
+# A project in a path, as Nova takes it ([api] project_id_regex): a UUID, with hyphens or without.
+_PROJECT = re.compile(r"/([0-9a-fA-F]{32}|[0-9a-fA-F-]{36})(?=/)")
 
 
 class Api:
@@ -55,6 +28,7 @@ class Api:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._routes: Mapping[str, Sequence[Route]] = _by_noun(ROUTES)
 
     @webob.dec.wsgify(RequestClass=Request)
     def __call__(self, request: Request) -> webob.Response:
@@ -67,26 +41,51 @@ class Api:
         return response
 
     def _dispatch(self, request: Request) -> webob.Response:
-        document = _VERSION_DOCUMENTS.get(request.path_info.rstrip("/"))
-        if document is not None and request.method in ("GET", "HEAD"):
-            return document(request)
-        request.version = versions.negotiate(request)
-        route, request.parameters = _find(request)
+        request.context.is_admin = self._services.policies.is_admin(request.context)
+        path = _enter(request)
+        request.version = MIN if request.legacy else versions.negotiate(request)
+        route = self._find(request, path)
         try:
+            _check_project(request)
+            request.query = validation.check_query(route.query, request.version, request.GET.dict_of_lists())
             response = route.handler(request)
         except Exception as error:  # noqa: BLE001 - as above; a fault of a known route says its version
             response = errors.answer(error)
-        versions.mark(response, microversions.text(request.version))
+        if not request.legacy:
+            versions.mark(response, microversions.text(request.version))
         return response
 
+    def _find(self, request: Request, path: str) -> Route:
+        for route in self._routes.get(path.split("/", 2)[1] if path else "", ()):
+            if (parameters := route.match(request.method, path, request.version)) is not None:
+                request.template, request.parameters = route.template, parameters
+                return route
+        raise webob.exc.HTTPNotFound("The resource could not be found.")
 
-def _find(request: Request) -> tuple[Route, dict[str, str]]:
-    path = request.path_info.removeprefix("/v2.1")
-    for route in ROUTES:
-        parameters = route.match(request.method, path)
-        if parameters is not None and route.since <= request.version:
-            return route, parameters
-    raise webob.exc.HTTPNotFound("The resource could not be found.")
+
+def _enter(request: Request) -> str:
+    """Take the API's root off the path: /v2.1 or the legacy /v2, and a project."""
+    path: str = request.path_info
+    root = next((root for root in _ROOTS if path.startswith(f"{root}/")), "")
+    project = _PROJECT.match(path, len(root))
+    request.root = path[: project.end()] if project else root
+    request.legacy = root == "/v2"
+    return path[len(request.root) :]
+
+
+def _check_project(request: Request) -> None:
+    """The project in a path is the token's (nova/api/openstack/wsgi.py, Resource._process_stack)."""
+    project, own = request.root.rpartition("/")[2], request.context.project_id
+    if project not in ("", "v2", "v2.1") and own is not None and project != own:
+        raise webob.exc.HTTPBadRequest(f"Malformed request URL: URL's project_id '{project}' doesn't match Context's project_id '{own}'")
+
+
+def _by_noun(routes: Sequence[Route]) -> Mapping[str, Sequence[Route]]:
+    """The routes by the first segment of their path, so that few are tried for a request."""
+    found: defaultdict[str, list[Route]] = defaultdict(list)
+    for route in routes:
+        found[route.template.split("/", 2)[1]].append(route)
+    return found
 
 
 def app_factory(_global_conf: dict[str, str], **_local_conf: str) -> Api:

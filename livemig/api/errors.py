@@ -17,8 +17,10 @@ LOG = log.getLogger(__name__)
 STATUSES: dict[type[Exception], int] = {
     exceptions.NotFound: 404,
     exceptions.Conflict: 409,
+    exceptions.Forbidden: 403,
     exceptions.Refused: 400,
     exceptions.LiveMigrationFailed: 400,
+    exceptions.ActionFailed: 500,
     exceptions.Unavailable: 503,
 }
 
@@ -68,7 +70,7 @@ def answer(error: Exception) -> webob.Response:
     if isinstance(error, webob.exc.HTTPException):
         return fault(error.status_int, error.detail or error.explanation)  # type: ignore[attr-defined]
     status = status_of(error)
-    if status == 500:
+    if status == 500 and not isinstance(error, exceptions.ActionFailed):
         LOG.error("Unexpected error", exc_info=error)
         return fault(status, UNEXPECTED)
     return fault(status, str(error))
@@ -86,13 +88,24 @@ class Faults:
             response = request.get_response(self._application)
         except Exception as error:  # noqa: BLE001 - answer() logs it whole
             response = answer(error)
-        if response.status_int >= 400 and response.content_type != "application/json":
+        if response.status_int >= 400 and not _is_fault(response):
             response = fault(response.status_int, _plain(response), {name: response.headers[name] for name in _KEPT if name in response.headers})
         return response(environ, start_response)
 
 
 _KEPT = ("Retry-After", "WWW-Authenticate")
 _TEXTS = {413: "Request is too large."}
+
+
+def _is_fault(response: webob.Response) -> bool:
+    """keystonemiddleware's refusals are JSON, but no faults."""
+    try:
+        return response.content_type == "application/json" and bool(_NAMES & set(response.json_body))
+    except ValueError:
+        return False
+
+
+_NAMES = {*FAULTS.values(), "computeFault"}
 
 
 def _plain(response: webob.Response) -> str:

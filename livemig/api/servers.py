@@ -1,50 +1,97 @@
-"""GET /servers, /servers/detail, /servers/{id}."""
+"""GET /servers, /servers/detail, /servers/{id}, and what hangs below a server and needs no module of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlencode
 
 import webob
 import webob.exc
 
-from livemig import exceptions
+from livemig import exceptions, microversions
+from livemig.api import filters_of_servers as filters
+from livemig.api import pages
 from livemig.api.request import Request
+from livemig.api.views import diagnostics as diagnostics_view
+from livemig.api.views import links
 from livemig.api.views import servers as view
+from livemig.db.selection import Selection
 from livemig.facts import Server
 
 
 def list_servers(request: Request) -> webob.Response:
-    return _list(request, view.summary, "servers")
+    return _list(request, "servers", "index")
 
 
 def list_servers_detail(request: Request) -> webob.Response:
-    return _list(request, view.detail, "servers/detail")
+    return _list(request, "servers/detail", "detail")
 
 
 def show_server(request: Request) -> webob.Response:
-    server = request.services.store.servers.get(request.parameters["id"])
-    return webob.Response(json_body={"server": view.detail(request, server)})
+    server = request.server()
+    request.require("servers:show", server)
+    shown = view.detail(view.lens(request, [server]), server)
+    if request.version >= microversions.SERVER_GROUPS:
+        shown["server_groups"] = []
+    return webob.Response(json_body={"server": shown})
 
 
-def _list(request: Request, show: Callable[[Request, Server], dict[str, Any]], path: str) -> webob.Response:
-    limit = _limit(request)
-    marker = request.GET.get("marker")
-    try:
-        servers = request.services.store.servers.list(limit, marker)
-    except exceptions.ServerNotFound:
-        raise webob.exc.HTTPBadRequest(f"marker [{marker}] not found") from None
-    body: dict[str, Any] = {"servers": [show(request, server) for server in servers]}
-    if limit and len(servers) == limit:
-        query = urlencode({**request.GET, "limit": limit, "marker": servers[-1].uuid})
-        body["servers_links"] = [{"rel": "next", "href": f"{request.prefix}/{path}?{query}"}]
+def show_diagnostics(request: Request) -> webob.Response:
+    """GET /servers/{id}/diagnostics: the one answer that a hypervisor is asked for, since it says what is so at this moment."""
+    server = request.server()
+    request.require("os-server-diagnostics", server)
+    if server.vm_state not in ("active", "paused"):
+        raise exceptions.ServerInvalidState(server=server.uuid, action="get_diagnostics", attribute="vm_state", state=server.vm_state)
+    found = request.services.conductor.diagnostics(request.context, server.uuid, server.host)
+    show = diagnostics_view.standard if request.version >= microversions.DIAGNOSTICS else diagnostics_view.libvirt
+    return webob.Response(json_body=show(server, found))
+
+
+def list_volume_attachments(request: Request) -> webob.Response:
+    """GET /servers/{id}/os-volume_attachments: a guest's disks are libvirt's own, and no volume service knows them."""
+    request.require("os-volumes-attachments:index", request.server())
+    return webob.Response(json_body={"volumeAttachments": []})
+
+
+def _list(request: Request, path: str, rule: str) -> webob.Response:
+    request.require(f"servers:{rule}")
+    selection = _selection(request, rule)
+    servers = _found(request, selection)
+    body: dict[str, Any] = {"servers": _shown(request, servers, rule)}
+    if selection.limit and len(servers) == selection.limit:
+        body["servers_links"] = links.next_page(request, path, servers[-1].uuid, limit=selection.limit)
     return webob.Response(json_body=body)
 
 
-def _limit(request: Request) -> int:
-    most: int = request.services.conf.api.max_limit
-    asked = request.GET.get("limit", str(most))
-    if not (asked.isascii() and asked.isdigit()):
-        raise webob.exc.HTTPBadRequest(f"Invalid input for query parameters limit. Value: {asked}. {asked!r} does not match '^[0-9]*$'")
-    return min(int(asked), most)
+def _found(request: Request, selection: Selection) -> Sequence[Server]:
+    try:
+        return request.services.store.servers.find(selection)
+    except exceptions.ServerNotFound:
+        raise webob.exc.HTTPBadRequest(f"marker [{selection.marker}] not found") from None
+
+
+def _shown(request: Request, servers: Sequence[Server], rule: str) -> list[dict[str, Any]]:
+    if rule == "index":
+        return [view.summary(request, server) for server in servers]
+    through = view.lens(request, servers)
+    return [view.detail(through, server) for server in servers]
+
+
+def _selection(request: Request, rule: str) -> Selection:
+    asked = filters.asked(request)
+    whole = replace(filters.selection(request, asked), limit=pages.limit(request), marker=request.one("marker"))
+    project = _project(request, asked, rule)
+    return whole if project is None else replace(whole, equal={**whole.equal, "project_id": project})
+
+
+def _project(request: Request, asked: Mapping[str, Sequence[str]], rule: str) -> str | None:
+    """The one project whose servers are listed, None for all (nova/api/openstack/compute/servers.py, _get_servers)."""
+    own: str | None = request.context.project_id
+    everywhere = filters.flag(asked.get("all_tenants"))
+    if everywhere:
+        request.require(f"servers:{rule}:get_all_tenants")
+        return None
+    if request.context.is_admin and filters.project(asked):
+        return None  # an administrator who names a project means that one
+    return own

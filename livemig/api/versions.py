@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import microversion_parse
+import webob
 import webob.exc
 
 from livemig import microversions
-from livemig.api.request import Request
+from livemig.api.errors import Application, StartResponse, answer
 from livemig.microversions import MAX, MIN, Version
 
-_UPDATED = "2013-07-23T11:33:21Z"  # Nova's date of v2.1; clients only show it
+# Nova's dates; clients only show them.
+_UPDATED = {"v2.0": "2011-01-21T11:33:21Z", "v2.1": "2013-07-23T11:33:21Z"}
+_PATHS = re.compile(r"/?|/(?P<version>v2(?:\.1)?)(?:/(?P<project>[0-9a-fA-F-]{32,36}))?/?")
 
 
-def negotiate(request: Request) -> Version:
+class VersionDocuments:
+    """WSGI filter before the authentication: a client must be able to learn the versions without a token, else it takes the API for 2.1."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        request = webob.Request(environ)
+        path = _PATHS.fullmatch(request.path_info)
+        if path is None or request.method not in ("GET", "HEAD"):
+            return self._application(environ, start_response)
+        return _documents(request, path["version"])(environ, start_response)
+
+
+def filter_factory(_global_conf: dict[str, str], **_local_conf: str) -> Callable[[Application], Application]:
+    """PasteDeploy's entry."""
+    return VersionDocuments
+
+
+def _documents(request: webob.Request, version: str | None) -> webob.Response:
+    if version is None:
+        return webob.Response(json_body={"versions": [_document(request, "v2.0"), _document(request, "v2.1")]})
+    if version == "v2":
+        return webob.Response(json_body={"version": _document(request, "v2.0") | _more()})
+    try:
+        negotiated = negotiate(request)
+    except webob.exc.HTTPException as error:
+        return answer(error)
+    response = webob.Response(json_body={"version": _document(request, "v2.1") | _more(";version=2.1")})
+    mark(response, microversions.text(negotiated))
+    return response
+
+
+def negotiate(request: webob.Request) -> Version:
     """The microversion of a request, 2.1 without a header. Raises HTTPBadRequest or HTTPNotAcceptable (with Nova's words)."""
     asked = microversion_parse.get_version(request.headers, service_type=microversions.SERVICE_TYPE, legacy_headers=[microversions.LEGACY_HEADER])
     if asked is None or not asked.strip():
@@ -38,23 +78,18 @@ def mark(response: webob.Response, version: str) -> None:
     response.headers["Vary"] = f"{microversions.HEADER}, {microversions.LEGACY_HEADER}"
 
 
-def list_versions(request: Request) -> webob.Response:
-    """GET /"""
-    return webob.Response(json_body={"versions": [_document(request)]})
-
-
-def show_version(request: Request) -> webob.Response:
-    """GET /v2.1/"""
-    media_types = [{"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1"}]
-    return webob.Response(json_body={"version": _document(request) | {"media-types": media_types}})
-
-
-def _document(request: Request) -> dict[str, object]:
+def _document(request: webob.Request, version: str) -> dict[str, object]:
+    current = version == "v2.1"
+    path = "v2.1" if current else "v2"
     return {
-        "id": "v2.1",
-        "status": "CURRENT",
-        "version": microversions.text(MAX),
-        "min_version": microversions.text(MIN),
-        "updated": _UPDATED,
-        "links": [{"rel": "self", "href": f"{request.prefix}/"}],
+        "id": version,
+        "status": "CURRENT" if current else "SUPPORTED",
+        "version": microversions.text(MAX) if current else "",
+        "min_version": microversions.text(MIN) if current else "",
+        "updated": _UPDATED[version],
+        "links": [{"rel": "self", "href": f"{request.application_url}/{path}/"}],
     }
+
+
+def _more(parameter: str = "") -> dict[str, object]:
+    return {"media-types": [{"base": "application/json", "type": f"application/vnd.openstack.compute+json{parameter or ';version=2'}"}]}

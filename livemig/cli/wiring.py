@@ -19,6 +19,7 @@ from livemig.conductor.service import Conductor
 from livemig.db import store as stores
 from livemig.db.store import Store
 from livemig.hypervisor import driver
+from livemig.policies import Policies
 from livemig.rpc import ConductorClient
 from livemig.runtime import Runtime
 
@@ -61,7 +62,8 @@ def libvirt(conf: Any, runtime: Runtime) -> Any:
 
 def serve(conf: Any, parts: Store, transport: Any, runtime: Runtime) -> None:
     """Serve the API until the process is told to stop; requests being worked on are finished."""
-    services = Services(conf, parts, ConductorClient(transport, conf.api.conductor_timeout), runtime)
+    conductor = ConductorClient(transport, conf.api.conductor_timeout)
+    services = Services(conf, parts, conductor, runtime, Policies(conf), configuration.aggregates(conf), runtime.now())
     application = load_application(services)
     LOG.info("Listening on http://%s:%s", conf.api.listen_host, conf.api.listen_port)
     load_server(conf)(application)

@@ -41,7 +41,7 @@ class Actions:
         with self._database.write() as session:
             session.execute(update(models.Action).where(models.Action.id == action_id).values(**values))
 
-    def list(self, selection: Selection) -> Sequence[facts.Action]:
+    def find(self, selection: Selection) -> Sequence[facts.Action]:
         """The actions of a selection, whose marker is a request's id. Raises ActionNotFound for it."""
         action = models.Action
         with self._database.read() as session:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from livemig import exceptions, facts
 from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.rows import to_host
+from livemig.db.servers import sums
 from livemig.facts import HostFacts, Usage
 from livemig.runtime import Runtime
 
@@ -39,7 +40,7 @@ class Hosts:
         wanted = set(addresses)
         with self._database.write() as session:
             session.execute(update(models.Host).values(configured=models.Host.name.in_(wanted)))
-            known = {name: address for name, address in session.execute(select(models.Host.name, models.Host.address))}
+            known = {row.name: row.address for row in session.execute(select(models.Host.name, models.Host.address))}
             last = session.scalar(select(func.max(models.Host.number))) or 0
             for number, name in enumerate(sorted(wanted - set(known)), start=last + 1):
                 ids = {"number": number, "uuid": host_uuid(name), "service_uuid": service_uuid(name)}
@@ -73,8 +74,12 @@ class Hosts:
 
     def get(self, name: str) -> facts.Host | None:
         """A configured host."""
+        return self.by("name", name)
+
+    def by(self, key: str, value: Any) -> facts.Host | None:
+        """The configured host with this `uuid`, `service_uuid` or `number`."""
         with self._database.read() as session:
-            row = session.scalars(select(models.Host).where(models.Host.configured, models.Host.name == name)).one_or_none()
+            row = session.scalars(select(models.Host).where(models.Host.configured, getattr(models.Host, key) == value)).one_or_none()
             return None if row is None else to_host(row)
 
     def all(self) -> list[facts.Host]:
@@ -83,14 +88,21 @@ class Hosts:
             rows = session.scalars(select(models.Host).where(models.Host.configured).order_by(models.Host.name))
             return [to_host(row) for row in rows]
 
-    def usage(self) -> dict[str, Usage]:
-        """What the servers of each host add up to, by host; one without servers is left out."""
-        server = models.Server
-        active = func.sum(case((server.vm_state.in_(("stopped", "error")), 0), else_=1))
-        sums = (func.count(), active, func.sum(server.vcpus), func.sum(server.memory_mib))
+    def named(self, names: Iterable[str]) -> dict[str, facts.Host]:
+        """Those of these hosts that are configured, by name."""
         with self._database.read() as session:
-            rows = session.execute(select(server.host, *sums).group_by(server.host))
-            return {host: Usage(*map(int, figures)) for host, *figures in rows}
+            rows = session.scalars(select(models.Host).where(models.Host.configured, models.Host.name.in_(list(names))))
+            return {row.name: to_host(row) for row in rows}
+
+    def names(self) -> list[str]:
+        """The names of the configured hosts."""
+        with self._database.read() as session:
+            return list(session.scalars(select(models.Host.name).where(models.Host.configured).order_by(models.Host.name)))
+
+    def usage(self, names: Iterable[str] | None = None) -> dict[str, Usage]:
+        """What the servers of each host (all, or these) add up to, by host; one without servers is left out."""
+        with self._database.read() as session:
+            return sums(session, models.Server.host, names)
 
     @retried
     def forget(self, name: str) -> None:
@@ -98,5 +110,3 @@ class Hosts:
         with self._database.write() as session:
             session.execute(delete(models.Sighting).where(models.Sighting.host == name))
             session.execute(delete(models.Host).where(models.Host.name == name))
-
-

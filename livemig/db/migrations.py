@@ -77,7 +77,7 @@ class Migrations:
         with self._database.read() as session:
             return to_migration(session.scalars(select(models.Migration).where(models.Migration.id == migration_id)).one())
 
-    def list(self, selection: Selection) -> Sequence[facts.Migration]:
+    def find(self, selection: Selection) -> Sequence[facts.Migration]:
         """The migrations of a selection. Raises MigrationNotFound for its marker, which is a migration's uuid."""
         migration = models.Migration
         with self._database.read() as session:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from oslo_db.sqlalchemy.utils import paginate_query
-from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy import ColumnElement, Select, and_, or_, true
 
 Conditions = Mapping[str, Any]  # column → its value (None: NULL), or a tuple of values of which it has any
 
@@ -50,7 +50,7 @@ def paged(query: Select[Any], model: Any, selection: Selection, marker: Any) -> 
 
 
 def _all(model: Any, conditions: Conditions) -> ColumnElement[bool]:
-    return and_(*(_is(getattr(model, column), value) for column, value in conditions.items()), True)
+    return and_(*(_is(getattr(model, column), value) for column, value in conditions.items()), true())
 
 
 def _is(column: Any, value: Any) -> ColumnElement[bool]:

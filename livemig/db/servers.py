@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from livemig import exceptions
 from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.rows import from_server, to_server
 from livemig.db.selection import Selection, narrowed, paged
-from livemig.facts import Presence, Server, ServerFacts
+from livemig.facts import Flavor, Presence, Server, ServerFacts, Usage
 from livemig.runtime import Runtime
 from livemig.whereabouts import SHOWN, found_again, where
 
@@ -34,7 +34,7 @@ class Servers:
                 raise exceptions.ServerNotFound(server=uuid)
             return to_server(row)
 
-    def list(self, selection: Selection) -> Sequence[Server]:
+    def find(self, selection: Selection) -> Sequence[Server]:
         """The servers of a selection. Raises ServerNotFound for its marker."""
         with self._database.read() as session:
             marker = None
@@ -94,9 +94,34 @@ class Servers:
             if then_follow:
                 follow(session, now, [uuid])
 
+    def usage(self, project: str | None) -> Mapping[str, Usage]:
+        """What the servers of each project (None: of all) add up to, by project."""
+        with self._database.read() as session:
+            return sums(session, models.Server.project_id, None if project is None else [project])
+
+    def flavors(self, project: str | None) -> Sequence[Flavor]:
+        """The flavors of a project's servers (None: of all), by id; where servers disagree on what is behind an id, one speaks for all."""
+        server = models.Server
+        one_of_each = select(func.min(server.uuid)).group_by(server.flavor_id)
+        if project is not None:
+            one_of_each = one_of_each.where(server.project_id == project)
+        with self._database.read() as session:
+            rows = session.scalars(select(server).where(server.uuid.in_(one_of_each)).order_by(server.flavor_id))
+            return [to_server(row).flavor for row in rows]
+
     def count(self) -> int:
         with self._database.read() as session:
             return session.scalar(select(func.count()).select_from(models.Server)) or 0
+
+
+def sums(session: Session, key: InstrumentedAttribute[str], keys: Iterable[str] | None) -> dict[str, Usage]:
+    """What servers add up to, by a column; only those with one of `keys` in it, if they are given."""
+    server = models.Server
+    active = func.sum(case((server.vm_state.in_(("stopped", "error")), 0), else_=1))
+    query = select(key, func.count(), active, func.sum(server.vcpus), func.sum(server.memory_mib)).group_by(key)
+    if keys is not None:
+        query = query.where(key.in_(list(keys)))
+    return {name: Usage(*map(int, figures)) for name, *figures in session.execute(query)}
 
 
 def follow(session: Session, now: datetime, uuids: Iterable[str], said: Mapping[str, ServerFacts] | None = None) -> None:
@@ -120,7 +145,7 @@ def _place(session: Session, now: datetime, uuid: str, row: models.Server | None
         return
     vm_state, power_state = SHOWN[seen[host]]
     values: dict[str, Any] = {"host": host, "vm_state": vm_state, "power_state": int(power_state), "lost": False}
-    if said is not None and said.presence is not Presence.ABSENT:
+    if said is not None and said.details and said.presence is not Presence.ABSENT:
         values.update(from_server(said))
     if row is None:
         known = from_server(ServerFacts(uuid, uuid, Presence.UNKNOWN)) | values

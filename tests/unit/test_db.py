@@ -366,9 +366,9 @@ def test_a_complete_look_takes_away_what_is_not_there(store: Store) -> None:
     see(store, "a", "db", Presence.RUNNING)
     see(store, "b", "far", Presence.RUNNING)
     store.servers.see("a", [ServerFacts("db", "DB", Presence.RUNNING)], complete=True)
-    assert {server.uuid for server in store.servers.list(Selection(limit=10))} == {"db", "far"}
+    assert {server.uuid for server in store.servers.find(Selection(limit=10))} == {"db", "far"}
     store.servers.see("a", [], complete=True)
-    assert {server.uuid for server in store.servers.list(Selection(limit=10))} == {"far"}
+    assert {server.uuid for server in store.servers.find(Selection(limit=10))} == {"far"}
 
 
 def test_a_server_moved_by_hand_is_followed_in_any_order(store: Store) -> None:
@@ -426,14 +426,14 @@ def test_pages(store: Store, runtime: VirtualRuntime) -> None:
         see(store, "a", server, Presence.RUNNING)
     runtime.sleep(1)
     see(store, "a", "b", Presence.RUNNING)
-    assert [server.uuid for server in store.servers.list(Selection(limit=10))] == ["b", "c", "a"]
+    assert [server.uuid for server in store.servers.find(Selection(limit=10))] == ["b", "c", "a"]
     pages, marker = [], None
-    while page := store.servers.list(Selection(limit=1, marker=marker)):
+    while page := store.servers.find(Selection(limit=1, marker=marker)):
         pages.append(page[0].uuid)
         marker = page[-1].uuid
     assert pages == ["b", "c", "a"]
     with pytest.raises(exceptions.ServerNotFound):
-        store.servers.list(Selection(limit=10, marker="nobody"))
+        store.servers.find(Selection(limit=10, marker="nobody"))
     assert store.servers.count() == 3
 
 

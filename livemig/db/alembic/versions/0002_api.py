@@ -42,18 +42,18 @@ def upgrade() -> None:
 
 
 def _hosts() -> None:
-    with op.batch_alter_table("hosts") as hosts:
-        hosts.alter_column("enabled", new_column_name="configured", existing_type=sa.Boolean(), existing_nullable=False)
-        hosts.add_column(sa.Column("number", sa.Integer(), nullable=True))
-        hosts.add_column(sa.Column("service_uuid", sa.String(length=36), nullable=True))
-        hosts.add_column(_false("forced_down"))
-        hosts.add_column(_false("disabled"))
-        hosts.add_column(sa.Column("disabled_reason", NAME, nullable=True))
-        hosts.add_column(_empty("address"))
-        hosts.add_column(sa.Column("cpu", sa.JSON(), nullable=True))
-        hosts.add_column(_zero("disk_gib"))
-        hosts.add_column(_zero("disk_free_gib"))
-        hosts.add_column(sa.Column("booted_at", MOMENT, nullable=True))
+    with op.batch_alter_table("hosts") as batch:
+        batch.alter_column("enabled", new_column_name="configured", existing_type=sa.Boolean(), existing_nullable=False)
+        batch.add_column(sa.Column("number", sa.Integer(), nullable=True))
+        batch.add_column(sa.Column("service_uuid", sa.String(length=36), nullable=True))
+        batch.add_column(_false("forced_down"))
+        batch.add_column(_false("disabled"))
+        batch.add_column(sa.Column("disabled_reason", NAME, nullable=True))
+        batch.add_column(_empty("address"))
+        batch.add_column(sa.Column("cpu", sa.JSON(), nullable=True))
+        batch.add_column(_zero("disk_gib"))
+        batch.add_column(_zero("disk_free_gib"))
+        batch.add_column(sa.Column("booted_at", MOMENT, nullable=True))
     connection = op.get_bind()
     hosts = sa.table("hosts", sa.column("name"), sa.column("number"), sa.column("service_uuid"), sa.column("cpu", sa.JSON()))
     for number, name in enumerate(connection.scalars(sa.select(hosts.c.name).order_by(hosts.c.name)).all(), start=1):
