@@ -30,7 +30,7 @@ class Hypervisor:
         self._libvirt = libvirt
         self._keepalive = keepalive
         self._translated = Translator(libvirt)
-        self._words = Words(libvirt)
+        self.words = Words(libvirt)
         self._connection: Any = None
         self._callbacks: list[int] = []
         self._listeners: tuple[Listener, ...] = ()
@@ -120,7 +120,7 @@ class Hypervisor:
         with self.use() as connection:
             found = connection.getAllDomainStats(self._libvirt.VIR_DOMAIN_STATS_STATE, 0)
             saved = {domain.UUIDString() for domain in connection.listAllDomains(self._libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)}
-        said = [self._server(domain, self._at_rest(self._words.stats(stats), domain.UUIDString() in saved)) for domain, stats in found]
+        said = [self._server(domain, self._at_rest(self.words.stats(stats), domain.UUIDString() in saved)) for domain, stats in found]
         return [server for server in said if server.presence is not Presence.ABSENT]
 
     def server(self, uuid: str) -> ServerFacts:
@@ -128,7 +128,7 @@ class Hypervisor:
         try:
             with self.use() as connection:
                 domain = connection.lookupByUUIDString(uuid)
-                presence = self._words.presence(*domain.state())
+                presence = self.words.presence(*domain.state())
                 presence = self._at_rest(presence, presence is Presence.SHUT_OFF and bool(domain.hasManagedSaveImage()))
         except exceptions.DomainNotFound:
             return ServerFacts(uuid, "", Presence.ABSENT)
@@ -139,7 +139,7 @@ class Hypervisor:
         try:
             domain = self._lookup(uuid)
             with self._translated(self.name, self._is_alive):
-                return Presence.ABSENT if domain is None else self._words.presence(*domain.state())
+                return Presence.ABSENT if domain is None else self.words.presence(*domain.state())
         except exceptions.DomainNotFound:
             return Presence.ABSENT
         except exceptions.HypervisorError:
@@ -165,17 +165,11 @@ class Hypervisor:
     def migrate(self, uuid: str, plan: Plan) -> None:
         """Move a server as planned; returns when libvirt's call does (virDomainMigrateToURI3, peer to peer).
 
-        It has a connection of its own: the call occupies one of the few requests that a daemon works on for one client (max_client_requests, 5) for
-        as long as the migration takes. What it returns or raises is one witness of the outcome, not the verdict.
+        It has a connection of its own, for as long as the migration takes. What it returns or raises is one witness of the outcome, not the verdict.
         """
-        connection = self._open()
-        try:
-            with self._translated(self.name, lambda: bool(connection.isAlive())):
-                domain = connection.lookupByUUIDString(uuid)
-                domain.migrateToURI3(plan.destination_uri, self._parameters(plan), self._flags(plan))
-        finally:
-            with suppress(self._libvirt.libvirtError):
-                connection.close()
+        with self.apart() as connection:
+            domain = connection.lookupByUUIDString(uuid)
+            domain.migrateToURI3(plan.destination_uri, self._parameters(plan), self._flags(plan))
 
     def job(self, uuid: str) -> Job | None:
         """The server's running migration as this host sees it, None when there is none."""
@@ -212,6 +206,17 @@ class Hypervisor:
             raise exceptions.HypervisorUnavailable(host=self.name, code=self._libvirt.VIR_ERR_NO_CONNECT, message="not connected")
         with self._translated(self.name, self._is_alive):
             yield connection
+
+    @contextmanager
+    def apart(self) -> Iterator[Any]:
+        """A connection for one call that may last: a daemon works on few requests of one connection at a time (max_client_requests, 5)."""
+        connection = self._open()
+        try:
+            with self._translated(self.name, lambda: bool(connection.isAlive())):
+                yield connection
+        finally:
+            with suppress(self._libvirt.libvirtError):
+                connection.close()
 
     @property
     def libvirt(self) -> Any:
@@ -265,7 +270,7 @@ class Hypervisor:
     def _job(self, uuid: str, flags: int) -> Job | None:
         try:
             with self.use() as connection:
-                return self._words.job(connection.lookupByUUIDString(uuid).jobStats(flags))
+                return self.words.job(connection.lookupByUUIDString(uuid).jobStats(flags))
         except (exceptions.DomainNotFound, exceptions.NoJob):
             return None
 
@@ -292,14 +297,14 @@ class Hypervisor:
             listener(event)
 
     def _on_lifecycle(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
-        self._tell(ServerChanged(domain.UUIDString(), self._words.lifecycle(event, detail)))
+        self._tell(ServerChanged(domain.UUIDString(), self.words.lifecycle(event, detail)))
 
     def _on_iteration(self, _connection: Any, domain: Any, iteration: int, _opaque: Any) -> None:
         self._tell(Iteration(domain.UUIDString(), iteration))
 
     def _on_job_completed(self, _connection: Any, domain: Any, stats: dict[str, Any], _opaque: Any) -> None:
         # The event is sent for a job that is over, but its type says what it was while it ran.
-        job = self._words.job({**stats, "type": self._libvirt.VIR_DOMAIN_JOB_COMPLETED})
+        job = self.words.job({**stats, "type": self._libvirt.VIR_DOMAIN_JOB_COMPLETED})
         if job is not None:
             self._tell(JobCompleted(domain.UUIDString(), job))
 

@@ -187,6 +187,8 @@ class virDomain:
         domain = self._domain()
         if domain.active:
             raise errors.ALREADY_RUNNING()
+        if flags & C.VIR_DOMAIN_START_FORCE_BOOT:
+            domain.saved = None
         self._connection.start(domain, "paused" if flags & C.VIR_DOMAIN_START_PAUSED else "running")
         return 0
 

@@ -1,0 +1,174 @@
+"""What is done to a server beside migrating it: each of Nova's server actions that is plainly libvirt's.
+
+The API has found that the server's state permits it; libvirt is the judge of what it really is. Nobody touches a guest that is being moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from oslo_log import log
+
+from livemig import exceptions
+from livemig.conductor.inventory import Inventory
+from livemig.db.store import Store
+from livemig.facts import Diagnostics, Disconnected, HostEvent, Presence
+from livemig.hypervisor import power
+from livemig.hypervisor.connection import Hypervisor
+from livemig.hypervisor.diagnostics import diagnose
+from livemig.runtime import Mailbox, Runtime
+from livemig.whereabouts import SHOWN
+
+LOG = log.getLogger(__name__)
+
+_BETWEEN = (Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED)
+
+
+class Deeds:
+    """Does what DEEDS names, on hosts that the inventory watches."""
+
+    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime) -> None:
+        self._conf = conf
+        self._store = store
+        self._inventory = inventory
+        self._runtime = runtime
+        self._stops: dict[str, Stop] = {}  # the last one of each server whose guest is waited for
+
+    def perform(self, server_uuid: str, host: str, deed: str) -> None:
+        """Do it, and take down how the server is then. It takes the place of a stop that still waits for the guest.
+
+        Raises KeyError for what is not in DEEDS, ServerInvalidState when libvirt finds the guest in another state, HypervisorError for anything else.
+        """
+        what = DEEDS[deed]
+        hypervisor = self._at_home(server_uuid, host, what.action)
+        self._stops.pop(server_uuid, None)
+        try:
+            what.do(self, hypervisor, server_uuid)
+        except exceptions.NoJob as error:
+            LOG.info("Server %s: cannot %s: %s", server_uuid, what.action, error)
+            state, _power_state = SHOWN[hypervisor.server(server_uuid).presence]
+            raise exceptions.ServerInvalidState(server=server_uuid, action=what.action, attribute="vm_state", state=state) from error
+        finally:
+            self._look(hypervisor, server_uuid)
+
+    def diagnostics(self, server_uuid: str, host: str) -> Diagnostics:
+        """What the server uses now. Raises as `perform`."""
+        return diagnose(self._at_home(server_uuid, host, "get_diagnostics"), server_uuid)
+
+    def resume(self, hypervisor: Hypervisor, uuid: str) -> None:
+        """From whatever it sleeps in."""
+        wake = power.WAKING.get(hypervisor.server(uuid).presence)
+        if wake is None:
+            raise power.wrong_state(hypervisor, "the guest is not suspended")
+        wake(hypervisor, uuid)
+
+    def stop(self, hypervisor: Hypervisor, uuid: str) -> None:
+        """Ask the guest to shut down, and switch it off if it has not after [libvirt] shutdown_timeout; nobody waits for that."""
+        patience_s = self._conf.libvirt.shutdown_timeout
+        run = power.run(hypervisor, uuid)
+        if not patience_s or run is None:
+            power.destroy(hypervisor, uuid)
+            return
+        stop = Stop(hypervisor, uuid, run, self._runtime, patience_s)
+        try:
+            power.shutdown(hypervisor, uuid)
+        except BaseException:
+            stop.end()
+            raise
+        self._stops[uuid] = stop
+        self._runtime.start(f"stop-{uuid}", self._see_off, stop)
+
+    def _see_off(self, stop: Stop) -> None:
+        """In a thread of its own: wait for a guest to go, and switch it off if it does not."""
+        try:
+            if not stop.wait() and self._stops.get(stop.uuid) is stop:
+                self._switch_off(stop)
+        except exceptions.LivemigError as error:
+            LOG.warning("Server %s did not shut down, and was not switched off: %s", stop.uuid, error)
+        finally:
+            stop.end()
+            if self._stops.get(stop.uuid) is stop:
+                del self._stops[stop.uuid]
+
+    def _switch_off(self, stop: Stop) -> None:
+        self._at_home(stop.uuid, stop.hypervisor.name, "stop")  # it may have been moved, or be just moving
+        if self._store.servers.get(stop.uuid).task_state is not None:
+            raise exceptions.ServerInvalidState(server=stop.uuid, action="stop", attribute="task_state", state="migrating")
+        LOG.info("Server %s did not shut down in time and is switched off", stop.uuid)
+        power.destroy(stop.hypervisor, stop.uuid)
+        self._look(stop.hypervisor, stop.uuid)
+
+    def _at_home(self, uuid: str, host: str, action: str) -> Hypervisor:
+        """The hypervisor, on which the guest is and does not move. Raises ServerInvalidState, DomainNotFound or HypervisorUnavailable."""
+        watcher = self._inventory.get(host)
+        presence = Presence.UNKNOWN if watcher is None else watcher.hypervisor.presence(uuid)
+        if watcher is None or presence is Presence.UNKNOWN:
+            raise exceptions.HypervisorUnavailable(host=host, code=0, message="the host cannot be asked")
+        if presence is Presence.ABSENT:
+            raise exceptions.DomainNotFound(host=host, code=0, message=f"server {uuid} is not there")
+        if presence in _BETWEEN or watcher.hypervisor.job(uuid) is not None:  # an incoming guest is asked for no job: it would block
+            raise exceptions.ServerInvalidState(server=uuid, action=action, attribute="task_state", state="migrating")
+        return watcher.hypervisor
+
+    def _look(self, hypervisor: Hypervisor, uuid: str) -> None:
+        """Take down how the guest is, so that the answer finds it shown. The watcher does it too, a little later."""
+        try:
+            self._store.servers.see(hypervisor.name, [hypervisor.server(uuid)])
+        except (exceptions.HypervisorError, exceptions.DatabaseUnavailable) as error:
+            LOG.warning("Server %s is shown as it was until host %s is looked at again: %s", uuid, hypervisor.name, error)
+
+
+class Stop:
+    """One guest that was asked to shut down: waits for it by its events. `end()` ends the listening."""
+
+    def __init__(self, hypervisor: Hypervisor, uuid: str, run: int, runtime: Runtime, patience_s: float) -> None:
+        self.hypervisor = hypervisor
+        self.uuid = uuid
+        self._run = run
+        self._runtime = runtime
+        self._deadline = runtime.monotonic() + patience_s
+        self._news: Mailbox[HostEvent] = Mailbox(runtime)
+        self.end = hypervisor.listen(self._hear)
+
+    def wait(self) -> bool:
+        """Whether this run of the guest ended in time."""
+        while not self._is_over():
+            left = self._deadline - self._runtime.monotonic()
+            if left <= 0:
+                return False
+            self._news.take(left)
+        return True
+
+    def _hear(self, event: HostEvent) -> None:
+        if isinstance(event, Disconnected) or event.uuid == self.uuid:
+            self._news.put(event)
+
+    def _is_over(self) -> bool:
+        try:
+            return power.run(self.hypervisor, self.uuid) != self._run
+        except exceptions.DomainNotFound:
+            return True
+        except exceptions.HypervisorError:
+            return False  # it is asked again at the next news, or when time is up
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """`action` is Nova's word for it (nova/api/openstack/compute/*.py), as refusals name it."""
+
+    action: str
+    do: Callable[[Deeds, Hypervisor, str], None]
+
+
+DEEDS: dict[str, Deed] = {
+    "pause": Deed("pause", lambda _deeds, hypervisor, uuid: hypervisor.pause(uuid)),
+    "unpause": Deed("unpause", lambda _deeds, hypervisor, uuid: hypervisor.resume(uuid)),
+    "suspend": Deed("suspend", lambda _deeds, hypervisor, uuid: power.save(hypervisor, uuid)),
+    "resume": Deed("resume", Deeds.resume),
+    "start": Deed("start", lambda _deeds, hypervisor, uuid: power.start(hypervisor, uuid)),
+    "stop": Deed("stop", Deeds.stop),
+    "reboot_soft": Deed("reboot", lambda _deeds, hypervisor, uuid: power.reboot(hypervisor, uuid)),
+    "reboot_hard": Deed("reboot", lambda _deeds, hypervisor, uuid: power.restart(hypervisor, uuid)),
+}
