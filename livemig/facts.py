@@ -245,6 +245,15 @@ class MigrationRequest:
     force: bool | None = None
 
 
+class HostStatus(str, Enum):
+    """What a server's owner may be told of its host (nova/objects/fields.py, HostStatus)."""
+
+    UP = "UP"
+    DOWN = "DOWN"
+    MAINTENANCE = "MAINTENANCE"  # disabled
+    UNKNOWN = "UNKNOWN"  # not one of enabled_hosts any more
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A row of `servers`: what the API shows. `fault` is {code, message, created} of a server in error; `locked_by` is owner or admin."""
@@ -272,6 +281,7 @@ class Server:
     user_id: str
     created_at: datetime
     updated_at: datetime | None
+    host_status: HostStatus
 
 
 @dataclass(frozen=True, slots=True)

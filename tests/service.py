@@ -16,7 +16,7 @@ from livemig.api.request import Request, Services
 from livemig.conductor.service import Conductor
 from livemig.db.engine import Database
 from livemig.db.store import Store
-from livemig.facts import Migration, MigrationRequest
+from livemig.facts import Diagnostics, Migration, MigrationRequest
 from livemig.policies import Policies
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.testing.fleet import Fleet
@@ -34,6 +34,16 @@ class DirectClient:
     def live_migrate(self, _context: context.RequestContext, migration_id: int) -> None:
         self._service.conductor.engine.accept(migration_id)
 
+    def wake(self, _context: context.RequestContext, migration_id: int) -> None:
+        self._service.conductor.engine.wake(migration_id)
+
+    def perform(self, _context: context.RequestContext, server_uuid: str, host: str, deed: str) -> None:
+        self._service.conductor.answers["perform"](server_uuid, host, deed)
+
+    def diagnostics(self, _context: context.RequestContext, server_uuid: str, host: str) -> Diagnostics:
+        found: Diagnostics = self._service.conductor.answers["diagnostics"](server_uuid, host)
+        return found
+
 
 class Service(AbstractContextManager["Service"]):
     """API, store and conductor over a fleet of three hosts. `options` are given as group__name, or name for [DEFAULT]."""
@@ -50,7 +60,7 @@ class Service(AbstractContextManager["Service"]):
         self.store.database.upgrade()
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
         services = Services(
-            self.conf, self.store, client or DirectClient(self), runtime, Policies(self.conf), configuration.aggregates(self.conf), runtime.now()
+            self.conf, self.store, client or DirectClient(self), runtime, Policies(self.conf, runtime), configuration.aggregates(self.conf), runtime.now()
         )  # type: ignore[arg-type]
         self.application = Validated(load_application(services))
 

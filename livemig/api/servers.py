@@ -31,7 +31,7 @@ def list_servers_detail(request: Request) -> webob.Response:
 def show_server(request: Request) -> webob.Response:
     server = request.server()
     request.require("servers:show", server)
-    shown = view.detail(view.lens(request, [server]), server)
+    shown = view.detail(view.lens(request), server)
     if request.version >= microversions.SERVER_GROUPS:
         shown["server_groups"] = []
     return webob.Response(json_body={"server": shown})
@@ -74,7 +74,7 @@ def _found(request: Request, selection: Selection) -> Sequence[Server]:
 def _shown(request: Request, servers: Sequence[Server], rule: str) -> list[dict[str, Any]]:
     if rule == "index":
         return [view.summary(request, server) for server in servers]
-    through = view.lens(request, servers)
+    through = view.lens(request)
     return [view.detail(through, server) for server in servers]
 
 

@@ -62,8 +62,8 @@ def libvirt(conf: Any, runtime: Runtime) -> Any:
 
 def serve(conf: Any, parts: Store, transport: Any, runtime: Runtime) -> None:
     """Serve the API until the process is told to stop; requests being worked on are finished."""
-    conductor = ConductorClient(transport, conf.api.conductor_timeout)
-    services = Services(conf, parts, conductor, runtime, Policies(conf), configuration.aggregates(conf), runtime.now())
+    conductor = ConductorClient(transport, conf.api.conductor_timeout, runtime)
+    services = Services(conf, parts, conductor, runtime, Policies(conf, runtime), configuration.aggregates(conf), runtime.now())
     application = load_application(services)
     LOG.info("Listening on http://%s:%s", conf.api.listen_host, conf.api.listen_port)
     load_server(conf)(application)

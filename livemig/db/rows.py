@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from livemig import facts
 from livemig.db import models
-from livemig.facts import Address, Flavor, ServerFacts
+from livemig.facts import Address, Flavor, HostStatus, ServerFacts
 from livemig.states import Status
 
 T = TypeVar("T")
@@ -22,9 +22,15 @@ def to_host(row: models.Host) -> facts.Host:
     return _same_names(facts.Host, row)
 
 
-def to_server(row: models.Server) -> facts.Server:
-    flavor = Flavor(**row.flavor) if row.flavor else own_flavor(row.memory_mib, row.vcpus)
-    return _same_names(facts.Server, row, flavor=flavor, addresses=tuple(Address(**address) for address in row.addresses))
+def to_server(row: models.Server, up: bool | None, forced_down: bool | None, disabled: bool | None) -> facts.Server:
+    """A server, and what stands in its host's row; None where that is missing."""
+    addresses = tuple(Address(**address) for address in row.addresses)
+    status = HostStatus.UNKNOWN if up is None else HostStatus.DOWN if not up or forced_down else HostStatus.MAINTENANCE if disabled else HostStatus.UP
+    return _same_names(facts.Server, row, flavor=to_flavor(row), addresses=addresses, host_status=status)
+
+
+def to_flavor(row: models.Server) -> Flavor:
+    return Flavor(**row.flavor) if row.flavor else own_flavor(row.memory_mib, row.vcpus)
 
 
 def to_migration(row: models.Migration) -> facts.Migration:

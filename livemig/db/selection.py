@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from oslo_db.sqlalchemy.utils import paginate_query
-from sqlalchemy import ColumnElement, Select, and_, or_, true
+from sqlalchemy import ColumnElement, and_, or_, true
 
 Conditions = Mapping[str, Any]  # column → its value (None: NULL), or a tuple of values of which it has any
 
@@ -30,7 +30,7 @@ class Selection:
     marker: str | None = None
 
 
-def narrowed(query: Select[Any], model: Any, selection: Selection) -> Select[Any]:
+def narrowed(query: Any, model: Any, selection: Selection) -> Any:
     """The query with the selection's filters."""
     rules = [_all(model, selection.equal)]
     rules += [or_(*(_all(model, conditions) for conditions in group)) if group else _never(model) for group in selection.any_of]
@@ -42,11 +42,10 @@ def narrowed(query: Select[Any], model: Any, selection: Selection) -> Select[Any
     return query.where(*rules)
 
 
-def paged(query: Select[Any], model: Any, selection: Selection, marker: Any) -> Select[Any]:
+def paged(query: Any, model: Any, selection: Selection, marker: Any) -> Any:
     """The query's one page; `marker` is the row of `selection.marker`."""
     keys, directions = zip(*selection.sort, strict=True)
-    page: Select[Any] = paginate_query(query, model, selection.limit, keys, marker, sort_dirs=directions)
-    return page
+    return paginate_query(query, model, selection.limit, keys, marker, sort_dirs=directions)
 
 
 def _all(model: Any, conditions: Conditions) -> ColumnElement[bool]:

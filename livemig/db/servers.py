@@ -6,17 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, delete, func, insert, select, update
+from sqlalchemy import and_, case, delete, func, insert, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from livemig import exceptions
 from livemig.db import models
 from livemig.db.engine import Database, retried
-from livemig.db.rows import from_server, to_server
+from livemig.db.rows import from_server, to_flavor, to_server
 from livemig.db.selection import Selection, narrowed, paged
 from livemig.facts import Flavor, Presence, Server, ServerFacts, Usage
 from livemig.runtime import Runtime
 from livemig.whereabouts import SHOWN, found_again, where
+
+_STATE = (models.Host.up, models.Host.forced_down, models.Host.disabled)
+_SHOWN = select(models.Server, *_STATE).outerjoin(models.Host, and_(models.Host.name == models.Server.host, models.Host.configured))
 
 
 class Servers:
@@ -29,10 +32,10 @@ class Servers:
     def get(self, uuid: str) -> Server:
         """Raises ServerNotFound."""
         with self._database.read() as session:
-            row = session.get(models.Server, uuid)
+            row = session.execute(_SHOWN.where(models.Server.uuid == uuid)).one_or_none()
             if row is None:
                 raise exceptions.ServerNotFound(server=uuid)
-            return to_server(row)
+            return to_server(*row)
 
     def find(self, selection: Selection) -> Sequence[Server]:
         """The servers of a selection. Raises ServerNotFound for its marker."""
@@ -42,8 +45,8 @@ class Servers:
                 marker = session.get(models.Server, selection.marker)
                 if marker is None:
                     raise exceptions.ServerNotFound(server=selection.marker)
-            query = paged(narrowed(select(models.Server), models.Server, selection), models.Server, selection, marker)
-            return [to_server(row) for row in session.scalars(query)]
+            query = paged(narrowed(_SHOWN, models.Server, selection), models.Server, selection, marker)
+            return [to_server(*row) for row in session.execute(query)]
 
     def on_hosts(self, hosts: Iterable[str]) -> Mapping[str, Sequence[tuple[str, str]]]:
         """(uuid, instance name) of the servers on each of these hosts, by host; one without servers is left out."""
@@ -107,7 +110,7 @@ class Servers:
             one_of_each = one_of_each.where(server.project_id == project)
         with self._database.read() as session:
             rows = session.scalars(select(server).where(server.uuid.in_(one_of_each)).order_by(server.flavor_id))
-            return [to_server(row).flavor for row in rows]
+            return [to_flavor(row) for row in rows]
 
     def count(self) -> int:
         with self._database.read() as session:

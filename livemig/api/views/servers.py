@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from livemig import microversions
 from livemig.api import zones
 from livemig.api.request import Request
 from livemig.api.views import links
-from livemig.facts import Host, Server
+from livemig.facts import Server
 from livemig.microversions import Version
 
 # Nova's one word for a vm_state, while no task is under way.
@@ -24,7 +24,7 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """What of the servers a client sees: its microversion, what its policies allow, and the hosts' zones and states."""
+    """What of the servers a client sees: its microversion, what its policies allow, and the hosts' zones."""
 
     request: Request
     version: Version
@@ -32,20 +32,17 @@ class Lens:
     host_status: bool
     extra_specs: bool
     zones: Mapping[str, str]
-    hosts: Mapping[str, Host] = field(default_factory=dict)
 
 
-def lens(request: Request, servers: Iterable[Server]) -> Lens:
-    """The lens of a request on these servers."""
-    sees_status = request.version >= microversions.HOST_STATUS and request.allows("servers:show:host_status")
+def lens(request: Request) -> Lens:
+    """The lens of a request."""
     return Lens(
         request,
         request.version,
         request.allows("os-extended-server-attributes"),
-        sees_status,
+        request.version >= microversions.HOST_STATUS and request.allows("servers:show:host_status"),
         request.version >= microversions.EMBEDDED_FLAVOR and request.allows("servers:show:flavor-extra-specs"),
         zones.of_hosts(request.services.aggregates),
-        request.services.store.hosts.named({server.host for server in servers}) if sees_status else {},
     )
 
 
@@ -127,12 +124,7 @@ def _attributes(through: Lens, server: Server) -> Fields:
 
 
 def _host_status(through: Lens, server: Server) -> Fields:
-    """UP, MAINTENANCE (disabled) or DOWN (nova/compute/api.py, get_instance_host_status)."""
-    if not through.host_status:
-        return {}
-    host = through.hosts.get(server.host)
-    word = "UNKNOWN" if host is None else "DOWN" if not host.usable else "MAINTENANCE" if host.disabled else "UP"
-    return {"host_status": word}
+    return {"host_status": server.host_status.value} if through.host_status else {}
 
 
 def _hostname(server: Server) -> str:
