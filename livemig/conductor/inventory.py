@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from oslo_log import log
 
 from livemig import exceptions
+from livemig.conductor.agents import Agents
 from livemig.conf import HostSettings
 from livemig.db.store import Store
 from livemig.facts import Disconnected, HostEvent, ServerChanged
@@ -32,6 +33,7 @@ class Watcher:
         self._reconnect_max = reconnect_max
         self._stopping = runtime.event()
         self._news: Mailbox[HostEvent | None] = Mailbox(runtime)
+        self._agents = Agents(hypervisor, runtime, self._news.put)
         self._task: Task | None = None
 
     def start(self) -> None:
@@ -113,6 +115,7 @@ class Watcher:
         except exceptions.DatabaseUnavailable:
             self._wait_for_database()
             return [event for event in self._news.take(0) if isinstance(event, Disconnected)]  # else nothing: look at everything
+        self._agents.ask()
         return self._news.take(_REFRESH_S)
 
     def _wait_for_database(self) -> None:

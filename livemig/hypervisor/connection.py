@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from livemig import exceptions
 from livemig.facts import Disconnected, Guest, HostEvent, HostFacts, Iteration, Job, JobCompleted, Plan, Presence, ServerChanged, ServerFacts
 from livemig.hypervisor import domain_xml, host
+from livemig.hypervisor.addresses import Addresses, Leases
 from livemig.hypervisor.errors import Translator
 from livemig.hypervisor.presence import Words
 
@@ -31,6 +32,7 @@ class Hypervisor:
         self._keepalive = keepalive
         self._translated = Translator(libvirt)
         self.words = Words(libvirt)
+        self.addresses = Addresses(libvirt)
         self._connection: Any = None
         self._callbacks: list[int] = []
         self._listeners: tuple[Listener, ...] = ()
@@ -120,7 +122,9 @@ class Hypervisor:
         with self.use() as connection:
             found = connection.getAllDomainStats(self._libvirt.VIR_DOMAIN_STATS_STATE, 0)
             saved = {domain.UUIDString() for domain in connection.listAllDomains(self._libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)}
-        said = [self._server(domain, self._at_rest(self.words.stats(stats), domain.UUIDString() in saved)) for domain, stats in found]
+            leases = Leases(self._libvirt, connection)
+        said = [self._server(domain, self._at_rest(self.words.stats(stats), domain.UUIDString() in saved), leases) for domain, stats in found]
+        self.addresses.keep(server.uuid for server in said)
         return [server for server in said if server.presence is not Presence.ABSENT]
 
     def server(self, uuid: str) -> ServerFacts:
@@ -130,9 +134,16 @@ class Hypervisor:
                 domain = connection.lookupByUUIDString(uuid)
                 presence = self.words.presence(*domain.state())
                 presence = self._at_rest(presence, presence is Presence.SHUT_OFF and bool(domain.hasManagedSaveImage()))
+                leases = Leases(self._libvirt, connection)
         except exceptions.DomainNotFound:
             return ServerFacts(uuid, "", Presence.ABSENT)
-        return self._server(domain, presence)
+        return self._server(domain, presence, leases)
+
+    def ask_agent(self, uuid: str) -> bool:
+        """Ask a guest's agent for its addresses, for the next look; whether its answer is new. It may take long, or for ever."""
+        with self.apart() as connection:
+            told = connection.lookupByUUIDString(uuid).interfaceAddresses(self._libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT, 0)
+        return self.addresses.learn(uuid, told)
 
     def presence(self, uuid: str) -> Presence:
         """How the host has one server, UNKNOWN when it cannot be asked. It asks for the state only: more would block on an incoming guest."""
@@ -243,14 +254,15 @@ class Hypervisor:
         except exceptions.DomainNotFound:
             return None
 
-    def _server(self, domain: Any, presence: Presence) -> ServerFacts:
+    def _server(self, domain: Any, presence: Presence, leases: Leases) -> ServerFacts:
         """Of a guest that is just moving only its presence: more would block on an incoming one."""
         uuid = domain.UUIDString()
         if presence is Presence.MIGRATING:
             return ServerFacts(uuid, domain.name(), presence, details=False)
         try:
             with self._translated(self.name, self._is_alive):
-                return domain_xml.describe(uuid, presence, domain.XMLDesc(0)).facts
+                described = domain_xml.describe(uuid, presence, domain.XMLDesc(0))
+                return replace(described.facts, addresses=self.addresses.find(described, domain, leases))
         except exceptions.DomainNotFound:
             return ServerFacts(uuid, "", Presence.ABSENT)
 

@@ -136,27 +136,18 @@ class virDomain:
         return statistics.memory(self._active())
 
     def interfaceAddresses(self, source: int, flags: int = 0) -> dict[str, Any]:
-        """An agent that does not answer is waited for as long as `agentSetResponseTimeout` says."""
+        """An agent that does not answer is waited for."""
         if source == C.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT:
-            self._await_agent()
+            self._connection.fleet.wait(lambda: self._connection.gone or not self._agent_hangs())
         return dict(self._addresses(source))
 
     @remote
     def _addresses(self, source: int) -> dict[str, Any]:
         return networks.addresses(self._active(), source)
 
-    @remote
-    def agentSetResponseTimeout(self, timeout: int, flags: int = 0) -> int:
-        self._domain().agent_timeout_s = None if timeout == C.VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK else max(timeout, 0)
-        return 0
-
-    def _await_agent(self) -> None:
-        def answers() -> bool:
-            domain = self._connection.host.domains.get(self._uuid)
-            return domain is None or not domain.active or not domain.definition.agent or not domain.load.ignores_questions
-
-        if not self._connection.fleet.wait(answers, self._domain().agent_timeout_s):
-            raise errors.AGENT_SILENT()
+    def _agent_hangs(self) -> bool:
+        domain = self._connection.host.domains.get(self._uuid)
+        return domain is not None and domain.active and domain.definition.agent and domain.load.ignores_questions
 
     # Life
 

@@ -100,7 +100,6 @@ NO_IMAGE = Fault(
     C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_QEMU, "Failed to remove managed save file '/var/lib/libvirt/qemu/save/{name}.save': No such file or directory"
 )
 NO_AGENT = Fault(C.VIR_ERR_ARGUMENT_UNSUPPORTED, C.VIR_FROM_QEMU, "argument unsupported: QEMU guest agent is not configured")
-AGENT_SILENT = Fault(C.VIR_ERR_AGENT_UNRESPONSIVE, C.VIR_FROM_QEMU, "Guest agent is not responding: Guest agent not available for now")
 NOT_ASLEEP = Fault(
     C.VIR_ERR_INTERNAL_ERROR,
     C.VIR_FROM_QEMU,

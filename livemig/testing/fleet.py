@@ -58,7 +58,6 @@ class Domain:
     completed: dict[str, Any] | None = None
     saved: str | None = None
     """What its managed save image starts as: "running" or "paused"."""
-    agent_timeout_s: float | None = None
     max_speed: int = 0
     max_downtime_ms: int = 300
 

@@ -51,6 +51,11 @@ class World:
         except exceptions.HypervisorError as error:
             self.error = error
 
+    def close(self) -> None:
+        for hypervisor in (self.a, self.b):
+            hypervisor.close()
+        self.loop.stop()
+
     def texts(self) -> list[str]:
         """What was said, once all has been heard."""
         self.runtime.sleep(0.01)
@@ -62,9 +67,7 @@ def world(runtime: VirtualRuntime) -> Iterator[World]:
     world = World(runtime)
     yield world
     world.hosts["a"].hung = world.hosts["b"].hung = False
-    for hypervisor in (world.a, world.b):
-        hypervisor.close()
-    world.loop.stop()
+    world.close()
 
 
 def test_facts_of_a_host(world: World) -> None:
