@@ -20,6 +20,7 @@ from livemig.facts import Diagnostics, Migration, MigrationRequest
 from livemig.policies import Policies
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.testing.fleet import Fleet
+from tests.api.documented import Documented
 from tests.api.spec import Validated
 
 HOSTS = ("node1", "node2", "node3")
@@ -62,7 +63,7 @@ class Service(AbstractContextManager["Service"]):
         services = Services(
             self.conf, self.store, client or DirectClient(self), runtime, Policies(self.conf, runtime), configuration.aggregates(self.conf), runtime.now()
         )  # type: ignore[arg-type]
-        self.application = Validated(load_application(services))
+        self.application = Documented(Validated(load_application(services)))
 
     def __enter__(self) -> Service:
         self.conductor.start()

@@ -112,7 +112,7 @@ def _responses(route: Route) -> dict[str, Any]:
     fault = {"description": "A fault", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Fault"}}}}
     if route.success is None:
         return {"400": fault, "default": fault}
-    content = {} if route.success == 202 else {"content": {"application/json": {"schema": {"type": "object"}}}}
+    content = {} if route.success == 202 else {"content": {"application/json": {"schema": route.answer}}}
     return {str(route.success): {"description": route.summary, **content}, "default": fault}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import webob.exc
 from oslo_log import log
 
 from livemig import conf, exceptions, microversions
+from livemig.api import bodies
 from livemig.api.refusals import UNSUPPORTED_ACTIONS
 from livemig.api.request import Request
 from livemig.api.schemas import server_actions as schemas
@@ -22,7 +22,6 @@ from livemig.states import Status
 
 LOG = log.getLogger(__name__)
 
-_MEDIA_TYPES = ("application/json", "application/vnd.openstack.compute+json", "text/plain", "")
 _GRACE_S = 5  # beyond the API's own waiting, before another conductor may take a migration up
 
 
@@ -44,14 +43,9 @@ def act(request: Request) -> webob.Response:
 
 def body(request: Request) -> dict[str, Any]:
     """The JSON body of an action: an object with one property. Raises HTTPBadRequest, HTTPUnsupportedMediaType."""
-    if request.content_type not in _MEDIA_TYPES:
-        raise webob.exc.HTTPUnsupportedMediaType("Unsupported Content-Type")
-    try:
-        content = json.loads(request.body)
-    except ValueError:  # not JSON, not UTF-8
-        content = None
+    content = bodies.read(request)
     if not isinstance(content, dict) or len(content) != 1:
-        raise webob.exc.HTTPBadRequest("Malformed request body")
+        raise bodies.malformed()
     return content
 
 
@@ -169,7 +163,7 @@ def perform(request: Request, deed: Deed) -> None:
     _unlocked(request, server)
     _in_state(server, deed.name, deed.states)
     actions = request.services.store.actions
-    action = actions.start(server.uuid, deed.name, request.context, server.host)
+    action = actions.start(server, deed.name, request.context)
     try:
         request.services.conductor.perform(request.context, server.uuid, server.host, deed.deed)
     except exceptions.HypervisorError as error:
@@ -218,7 +212,7 @@ def reset_state(request: Request, asked: dict[str, str]) -> None:
 def _record(request: Request, server: Server, name: str, do: Callable[[], None]) -> None:
     do()
     actions = request.services.store.actions
-    actions.finish(actions.start(server.uuid, name, request.context, server.host))
+    actions.finish(actions.start(server, name, request.context))
 
 
 def _unlocked(request: Request, server: Server) -> None:

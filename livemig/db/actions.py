@@ -28,10 +28,10 @@ class Actions:
         self._runtime = runtime
 
     @retried
-    def start(self, server_uuid: str, action: str, asked_by: Any, host: str | None = None) -> int:
+    def start(self, server: facts.Server, action: str, asked_by: Any) -> int:
         """Take down that somebody (a `RequestContext`) asks for something; the action's id."""
         with self._database.write() as session:
-            return insert_action(session, self._runtime.now(), server_uuid, action, asked_by, host=host)
+            return insert_action(session, self._runtime.now(), server, action, asked_by)
 
     @retried
     def finish(self, action_id: int, failure: str | None = None) -> None:
@@ -63,14 +63,15 @@ class Actions:
             return to_action(row)
 
 
-def insert_action(session: Session, now: datetime, server_uuid: str, action: str, asked_by: Any, **values: Any) -> int:
-    """The row of an action, within another transaction; its id."""
+def insert_action(session: Session, now: datetime, server: facts.Server | models.Server, action: str, asked_by: Any, **values: Any) -> int:
+    """The row of an action, within another transaction; its id. Where nobody is authenticated, it is the action of the server's owner."""
     row = {
-        "server_uuid": server_uuid,
+        "server_uuid": server.uuid,
+        "host": server.host,
         "action": action,
         "request_id": asked_by.request_id,
-        "user_id": asked_by.user_id or "",
-        "project_id": asked_by.project_id or "",
+        "user_id": asked_by.user_id or server.user_id,
+        "project_id": asked_by.project_id or server.project_id,
         "started_at": now,
         "updated_at": now,
     }

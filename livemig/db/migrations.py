@@ -47,20 +47,21 @@ class Migrations:
         with self._database.write() as session:
             if not session.execute(update(server).where(*free).values(task_state=MIGRATING, progress=0, updated_at=now)).rowcount:  # type: ignore[attr-defined]
                 raise _why_not(session.get(server, server_uuid), server_uuid)
+            found = session.get_one(server, server_uuid)
             row = models.Migration(
                 uuid=str(uuid.uuid4()),
                 server_uuid=server_uuid,
                 active_server_uuid=server_uuid,
                 status=Status.ACCEPTED.value,
-                source=session.scalars(select(server.host).where(server.uuid == server_uuid)).one(),
+                source=found.host,
                 requested_host=request.host,
                 block_migration=request.block_migration,
                 disk_over_commit=request.disk_over_commit,
                 force=request.force,
                 policy=from_policy(policy),
                 request_id=asked_by.request_id,
-                user_id=asked_by.user_id or "",
-                project_id=asked_by.project_id or "",
+                user_id=asked_by.user_id or found.user_id,
+                project_id=asked_by.project_id or found.project_id,
                 lease_owner=API if seconds else None,
                 lease_expires_at=self._later(seconds) if seconds else None,
                 created_at=now,
@@ -69,7 +70,7 @@ class Migrations:
             session.add(row)
             session.flush()
             self._log(session, row.id, "status", f"accepted: from {row.source} to {request.host or 'any host'}")
-            insert_action(session, now, server_uuid, "live-migration", asked_by, migration_id=row.id, host=row.source)
+            insert_action(session, now, found, "live-migration", asked_by, migration_id=row.id)
             return to_migration(row)
 
     def get(self, migration_id: int) -> facts.Migration:
@@ -264,13 +265,13 @@ class Migrations:
 
     def _ask(self, known: facts.Migration, asked_by: Any, action: str, kind: str, wish: str, states: Collection[Status]) -> bool:
         migration, now = models.Migration, self._runtime.now()
-        values = {"migration_id": known.id, "host": known.source, "finished_at": now, "result": SUCCESS}
+        values = {"migration_id": known.id, "finished_at": now, "result": SUCCESS}
         with self._database.write() as session:
             rule = (migration.id == known.id, migration.status.in_([status.value for status in states]))
             if not session.execute(update(migration).where(*rule).values({wish: True, "updated_at": now})).rowcount:  # type: ignore[attr-defined]
                 return False
             self._log(session, known.id, kind, f"asked for by {asked_by.user_id} ({asked_by.request_id})")
-            insert_action(session, now, known.server_uuid, action, asked_by, **values)
+            insert_action(session, now, session.get_one(models.Server, known.server_uuid), action, asked_by, **values)
             return True
 
     def _free(self) -> ColumnElement[bool]:

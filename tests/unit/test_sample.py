@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from oslo_config import generator
+from oslo_policy import generator as policy_generator
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "livemig" / "livemig.conf.sample"
 
@@ -30,3 +32,11 @@ def _settings() -> object:
 
 def _blocks(sample: str) -> set[str]:
     return {block.strip() for block in sample.split("\n\n")}
+
+
+def test_the_sample_of_policies_has_every_rule_as_it_is_now() -> None:
+    stated = _blocks((SAMPLE.parent / "policy.yaml.sample").read_text())
+    made = io.StringIO()
+    with redirect_stdout(made):
+        policy_generator.generate_sample(["--namespace", "livemig"])
+    assert _blocks(made.getvalue()) == stated, "run: oslopolicy-sample-generator --config-file etc/livemig/policy-generator.conf"

@@ -12,7 +12,7 @@ from typing import Any
 import webob.exc
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
-from oslo_utils import timeutils
+from oslo_utils import strutils, timeutils
 
 from livemig.microversions import MIN, STRICT_EVERYWHERE, Version
 
@@ -24,7 +24,7 @@ FORMATS = FormatChecker(())
 
 @FORMATS.checks("date-time", raises=ValueError)
 def _is_time(value: object) -> bool:
-    return not isinstance(value, str) or bool(timeutils.parse_isotime(value))
+    return not isinstance(value, str) or bool(moment(value))
 
 
 @FORMATS.checks("regex", raises=re.error)
@@ -112,10 +112,25 @@ def boolean(value: bool | str) -> bool:
     return value in TRUE
 
 
+def flag(value: str) -> bool:
+    """A bool where Nova takes it in more ways than BOOLEAN has. Raises ValueError, with Nova's words."""
+    meant: bool = strutils.bool_from_string(value, strict=True)
+    return meant
+
+
 def moment(value: str) -> datetime:
-    """The time that a value accepted by TIME stands for: UTC, naive."""
-    parsed: datetime = timeutils.parse_isotime(value)
-    return parsed.astimezone(timezone.utc).replace(tzinfo=None)
+    """The time that a value accepted by TIME stands for: UTC, naive. Raises ValueError for any other."""
+    try:
+        parsed: datetime = timeutils.parse_isotime(value)
+        return parsed.astimezone(timezone.utc).replace(tzinfo=None)
+    except OverflowError as error:  # it would be before the year 1, or after 9999
+        raise ValueError(str(error)) from error
+
+
+def number(value: str) -> int:
+    """The number that a value accepted by NUMBER stands for. One that no database could hold counts as the largest that each can."""
+    digits = value.lstrip("0") or "0"
+    return int(digits) if len(digits) < 19 else 2**63 - 1
 
 
 def _error(schemas: Versioned, version: Version, value: Any) -> ValidationError | None:
