@@ -26,6 +26,7 @@ FORCE = (2, 30)
 PAGED_HYPERVISORS = (2, 33)
 ASYNCHRONOUS = (2, 34)
 NO_NETWORK_LIMITS = (2, 36)
+STATUS_WORDS = (2, 38)
 NO_IMAGE_LIMITS = (2, 39)
 USAGE_PAGES = (2, 40)
 AGGREGATE_UUIDS = (2, 41)
@@ -78,6 +79,7 @@ HISTORY: dict[Version, str] = {
     PAGED_HYPERVISORS: "Hypervisors are listed in pages.",
     ASYNCHRONOUS: "os-migrateLive is answered at once; what the checks say is in the server's actions and in its migration.",
     NO_NETWORK_LIMITS: "Limits of networks are gone.",
+    STATUS_WORDS: "A list of servers by a status that there is not is a 400.",
     NO_IMAGE_LIMITS: "Limits of images are gone.",
     USAGE_PAGES: "Usage of projects takes limit and marker.",
     AGGREGATE_UUIDS: "Aggregates show `uuid`.",

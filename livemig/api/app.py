@@ -34,20 +34,21 @@ class Api:
     def __call__(self, request: Request) -> webob.Response:
         request.services = self._services
         try:
-            response = self._dispatch(request)
+            return self._dispatch(request)
         except Exception as error:  # noqa: BLE001 - answer() logs what is unexpected
-            response = errors.answer(error)
-        response.headers["x-compute-request-id"] = request.context.request_id
-        return response
+            return errors.answer(error)
 
     def _dispatch(self, request: Request) -> webob.Response:
         request.context.is_admin = self._services.policies.is_admin(request.context)
         path = _enter(request)
-        request.version = MIN if request.legacy else versions.negotiate(request)
+        try:
+            request.version = MIN if request.legacy else versions.negotiate(request)
+        except webob.exc.HTTPNotAcceptable as error:
+            return versions.refused(request, error)
         route = self._find(request, path)
         try:
             _check_project(request)
-            request.query = validation.check_query(route.query, request.version, request.GET.dict_of_lists())
+            request.query = validation.check_query(route.query, request.version, _query(request))
             response = route.handler(request)
         except Exception as error:  # noqa: BLE001 - as above; a fault of a known route says its version
             response = errors.answer(error)
@@ -56,7 +57,7 @@ class Api:
         return response
 
     def _find(self, request: Request, path: str) -> Route:
-        for route in self._routes.get(path.split("/", 2)[1] if path else "", ()):
+        for route in self._routes.get(path.removeprefix("/").partition("/")[0], ()):
             if (parameters := route.match(request.method, path, request.version)) is not None:
                 request.template, request.parameters = route.template, parameters
                 return route
@@ -71,6 +72,17 @@ def _enter(request: Request) -> str:
     request.root = path[: project.end()] if project else root
     request.legacy = root == "/v2"
     return path[len(request.root) :]
+
+
+def _query(request: Request) -> Mapping[str, Sequence[str]]:
+    """The query string. Raises HTTPBadRequest for one that is no text."""
+    try:
+        asked: Mapping[str, Sequence[str]] = request.GET.dict_of_lists()
+    except UnicodeDecodeError:
+        raise webob.exc.HTTPBadRequest("The query string is not UTF-8.") from None
+    if "%00" in request.query_string:
+        raise webob.exc.HTTPBadRequest("The query string contains NUL.")
+    return asked
 
 
 def _check_project(request: Request) -> None:

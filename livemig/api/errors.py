@@ -90,9 +90,12 @@ class Faults:
             response = answer(error)
         if response.status_int >= 400 and not _is_fault(response):
             response = fault(response.status_int, _plain(response), {name: response.headers[name] for name in _KEPT if name in response.headers})
+        if REQUEST_ID in environ:
+            response.headers["x-compute-request-id"] = environ[REQUEST_ID]
         return response(environ, start_response)
 
 
+REQUEST_ID = "openstack.request_id"  # where oslo.middleware's RequestId leaves it
 _KEPT = ("Retry-After", "WWW-Authenticate")
 _TEXTS = {413: "Request is too large."}
 

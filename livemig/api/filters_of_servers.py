@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
+
+import webob.exc
 
 from livemig import microversions
 from livemig.api import zones
@@ -60,16 +64,24 @@ SORT_KEYS = {
     "user_id": "user_id",
     "instance_type_id": "flavor_id",
     "root_device_name": "root_device",
+    "locked": "locked_by",
     "locked_by": "locked_by",
     "config_drive": "config_drive",
     "display_description": "description",
 }
+SORT_KEYS_OF_ADMINISTRATORS = {"host", "node"}
 _UNIQUE = "uuid"
 _NEWEST_FIRST = (("created_at", "desc"), (_UNIQUE, "desc"))
 
 # API status → what the row has.
 STATUSES: Mapping[str, Conditions] = {MIGRATING: {"task_state": "migrating"}} | {
     word: {"vm_state": state, "task_state": None} for state, word in STATUS.items()
+}
+DELETED = "DELETED"
+# Nova's other words (nova/api/openstack/common.py, _STATE_MAP): right, but no server of libvirt is in such a state.
+NOBODY_IS = {
+    *("BUILD", DELETED, "SOFT_DELETED", "HARD_REBOOT", "REBOOT", "PASSWORD", "REBUILD", "RESCUE", "RESIZE", "REVERT_RESIZE", "VERIFY_RESIZE"),
+    *("SHELVED", "SHELVED_OFFLOADED"),
 }
 
 
@@ -82,12 +94,22 @@ def asked(request: Request) -> Asked:
         allowed.add("ip6")
     if request.version >= microversions.USER_FILTERS:
         allowed |= FOR_ALL_LATER
+    if request.version >= microversions.HOSTNAME:
+        allowed.add("hostname")
     return {name: values for name, values in request.query.items() if name in allowed}
 
 
-def flag(values: Sequence[str] | None) -> bool:
-    """A query parameter as a bool. An empty one is true: clients write just ?all_tenants."""
-    return values is not None and bool(values) and values[-1] not in validation.FALSE
+def everywhere(given: Asked) -> bool:
+    """Whether all projects are asked for. An empty all_tenants is true: clients write just ?all_tenants. Raises HTTPBadRequest."""
+    values = given.get("all_tenants")
+    return values is not None and (values[-1] == "" or _flag(values))
+
+
+def _flag(values: Sequence[str]) -> bool:
+    try:
+        return validation.flag(values[-1])
+    except ValueError as error:
+        raise webob.exc.HTTPBadRequest(str(error)) from None
 
 
 def project(given: Asked) -> str | None:
@@ -97,36 +119,38 @@ def project(given: Asked) -> str | None:
 
 
 def selection(request: Request, given: Asked) -> Selection:
-    """Filters and order; the page is not this module's."""
+    """Filters and order; the page is not this module's. Raises HTTPBadRequest, HTTPForbidden."""
     equal: dict[str, Any] = {column: _value(given[name][-1]) for name, column in COLUMNS.items() if given.get(name)}
     groups: list[Sequence[Conditions]] = []
     for filter_name, group in _GROUPS.items():
         if given.get(filter_name):
             groups.append(group(request, given[filter_name]))
-    if any(any(given.get(name, ())) for name in NOBODY_HAS) or flag(given.get("deleted")) or flag(given.get("soft_deleted")):
+    if any(any(given.get(name, ())) for name in NOBODY_HAS) or any(given.get(name, [""])[-1] in validation.TRUE for name in ("deleted", "soft_deleted")):
         groups.append(())
     patterns = {column: given[name][-1] for name, column in PATTERNS.items() if given.get(name)}
     for name in ("ip", "ip6"):
         if given.get(name):
             patterns["ip_addresses"] = _address_pattern(given[name][-1])
-    since, until = given.get("changes-since"), given.get("changes-before")
-    return Selection(
-        equal,
-        groups,
-        patterns,
-        validation.moment(since[-1]) if since else None,
-        validation.moment(until[-1]) if until else None,
-        _order(given),
-    )
+    return Selection(equal, groups, patterns, *_period(given), sort=_order(request, given))
+
+
+def _period(given: Asked) -> tuple[datetime | None, datetime | None]:
+    since, before = (validation.moment(given[name][-1]) if given.get(name) else None for name in ("changes-since", "changes-before"))
+    if since and before and since > before:
+        raise webob.exc.HTTPBadRequest("The value of changes-since must be less than or equal to changes-before.")
+    return since, before
 
 
 def _value(text: str) -> str | None:
     return None if text in ("", "None", "null") else text
 
 
-def _order(given: Asked) -> Sequence[tuple[str, str]]:
+def _order(request: Request, given: Asked) -> Sequence[tuple[str, str]]:
     """The sort keys with their directions; a last one makes the order total."""
     keys, directions = given.get("sort_key", ()), given.get("sort_dir", ())
+    if not request.context.is_admin:
+        for key in SORT_KEYS_OF_ADMINISTRATORS.intersection(keys):
+            raise webob.exc.HTTPForbidden(f"Only administrators can sort servers by {key}")
     order: dict[str, str] = {}
     for number, key in enumerate(keys):
         if key in SORT_KEYS:
@@ -138,7 +162,12 @@ def _order(given: Asked) -> Sequence[tuple[str, str]]:
 
 def _address_pattern(pattern: str) -> str:
     """A pattern for one address, for a text that has each address between spaces (db/rows.py)."""
-    return " " + pattern.removeprefix("^").replace("$", " ")
+    within = f" (?:{pattern.removeprefix('^').replace('$', ' ')})"
+    try:
+        re.compile(within)
+    except re.error as error:
+        raise webob.exc.HTTPBadRequest(f"Invalid input for query parameters ip. Value: {pattern}. {error}") from None
+    return within
 
 
 def _any_of(column: str, values: Sequence[Any]) -> Sequence[Conditions]:
@@ -146,17 +175,30 @@ def _any_of(column: str, values: Sequence[Any]) -> Sequence[Conditions]:
 
 
 _GROUPS: Mapping[str, Callable[[Request, Sequence[str]], Sequence[Conditions]]] = {
-    "status": lambda _request, values: [STATUSES[value.upper()] for value in values if value.upper() in STATUSES],
+    "status": lambda request, values: _statuses(request, [value.upper() for value in values]),
     "vm_state": lambda _request, values: _any_of("vm_state", values),
     "task_state": lambda _request, values: _any_of("task_state", [_value(value) for value in values]),
-    "power_state": lambda _request, values: _any_of("power_state", [int(value) for value in values if value.isdecimal()]),
-    "progress": lambda _request, values: _any_of("progress", [int(value) for value in values if value.isdecimal()]),
+    "power_state": lambda _request, values: _any_of("power_state", _numbers(values)),
+    "progress": lambda _request, values: _any_of("progress", _numbers(values)),
     "created_at": lambda _request, values: _any_of("created_at", [validation.moment(value) for value in values]),
     "launched_at": lambda _request, values: _any_of("created_at", [validation.moment(value) for value in values]),
-    "config_drive": lambda _request, values: _any_of("config_drive", [flag(values)]),
-    "locked": lambda _request, values: _locked(flag(values)),
+    "config_drive": lambda _request, values: _any_of("config_drive", [_flag(values)]),
+    "locked": lambda _request, values: _locked(_flag(values)),
     "availability_zone": lambda request, values: [{"host": _hosts_of_zone(request, values[-1])}],
 }
+
+
+def _statuses(request: Request, words: Sequence[str]) -> Sequence[Conditions]:
+    """Words that there are not are a 400 since STATUS_WORDS, and before found nothing."""
+    if DELETED in words and not request.context.is_admin:
+        raise webob.exc.HTTPForbidden("Only administrators may list deleted instances")
+    if request.version >= microversions.STATUS_WORDS and not any(word in STATUSES or word in NOBODY_IS for word in words):
+        raise webob.exc.HTTPBadRequest("Invalid status value")
+    return [STATUSES[word] for word in words if word in STATUSES]
+
+
+def _numbers(values: Sequence[str]) -> list[int]:
+    return [int(value) for value in values if re.fullmatch("[0-9]{1,9}", value)]
 
 
 def _locked(wanted: bool) -> Sequence[Conditions]:

@@ -42,7 +42,10 @@ def show_action(request: Request) -> webob.Response:
     target = _project(request)
     policies = request.services.policies
     policies.require(request.context, "os-instance-actions:show", target)
-    found = request.services.store.actions.get(server, request.parameters["request_id"])
+    try:
+        found = request.services.store.actions.get(server, request.parameters["request_id"])
+    except exceptions.ActionNotFound:
+        raise webob.exc.HTTPNotFound(f"Action {request.parameters['request_id']} not found") from None
     sees_all = policies.allows(request.context, "os-instance-actions:events", target)
     sees_details = policies.allows(request.context, "os-instance-actions:events:details", target)
     shown = view.action(request.version, found)

@@ -56,7 +56,9 @@ def _equal(request: Request) -> dict[str, Any]:
     if request.one("host"):
         equal.pop("source", None)  # Nova: host wins over source_compute
     if not request.allows("os-migrations:index:all_projects"):
-        equal["project_id"] = request.context.project_id
+        own = request.context.project_id
+        if equal.setdefault("project_id", own) != own:
+            request.require("os-migrations:index:all_projects")
     return equal
 
 

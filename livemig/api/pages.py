@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from livemig.api.request import Request
+from livemig.api.schemas import validation
 
 
 def limit(request: Request, name: str = "limit") -> int:
     """What the query asks for, at most [api] max_limit."""
     most: int = request.services.conf.api.max_limit
     asked = request.one(name)
-    return min(int(asked), most) if asked else most
+    return min(validation.number(asked), most) if asked else most

@@ -64,30 +64,30 @@ def act(request: Request) -> webob.Response:
     validation.check(schemas.ACTION, request.version, content)
     server = request.server()
     request.require("servers:migrations:force_complete", server)
-    migration = _under_way(request, server, "force_complete")
+    migration = _under_way(request, server, "force_complete", webob.exc.HTTPBadRequest)
     if not request.services.store.migrations.ask_completion(migration, request.context):
         raise webob.exc.HTTPBadRequest(_wrong_state(server, migration, "force complete"))
     request.services.conductor.wake(request.context, migration.id)
     return accepted()
 
 
-def _under_way(request: Request, server: Server, action: str) -> Migration:
-    """The migration of the path while its server migrates. Raises ServerInvalidState or HTTPNotFound, in Nova's order."""
+def _under_way(request: Request, server: Server, action: str, unknown: type[webob.exc.HTTPClientError] = webob.exc.HTTPNotFound) -> Migration:
+    """The migration of the path while its server migrates. Raises ServerLocked, HTTPConflict, or `unknown`, in Nova's order."""
     if server.locked_by and not request.context.is_admin:
         raise exceptions.ServerLocked(server=server.uuid)
     if server.task_state != "migrating":
         raise webob.exc.HTTPConflict(f"Instance {server.uuid} is in an invalid state for '{action}'")
     migration = _find(request, server)
-    if migration is None or migration.status not in IN_PROGRESS:
-        raise webob.exc.HTTPNotFound(f"Migration {request.parameters['migration']} not found for instance {server.uuid}")
+    if migration is None:
+        raise unknown(f"Migration {request.parameters['migration']} not found for instance {server.uuid}")
     return migration
 
 
 def _find(request: Request, server: Server) -> Migration | None:
     number = request.parameters["migration"]
-    if not (number.isascii() and number.isdecimal()) or int(number) >= 2**63:
+    if not (number.isascii() and number.isdecimal()):
         return None  # Nova knows migrations by their number here, never by UUID
-    return next(iter(request.services.store.migrations.find(Selection({"server_uuid": server.uuid, "id": int(number)}))), None)
+    return next(iter(request.services.store.migrations.find(Selection({"server_uuid": server.uuid, "id": validation.number(number)}))), None)
 
 
 def _wrong_state(server: Server, migration: Migration, what: str) -> str:

@@ -16,6 +16,7 @@ from livemig.api.request import Request
 from livemig.api.views import diagnostics as diagnostics_view
 from livemig.api.views import links
 from livemig.api.views import servers as view
+from livemig.db.rows import OWNER
 from livemig.db.selection import Selection
 from livemig.facts import Server
 
@@ -65,8 +66,12 @@ def _list(request: Request, path: str, rule: str) -> webob.Response:
 
 
 def _found(request: Request, selection: Selection) -> Sequence[Server]:
+    servers = request.services.store.servers
     try:
-        return request.services.store.servers.find(selection)
+        projects = selection.equal.get("project_id")
+        if selection.marker is not None and isinstance(projects, tuple) and servers.get(selection.marker).project_id not in projects:
+            raise exceptions.ServerNotFound(server=selection.marker)
+        return servers.find(selection)
     except exceptions.ServerNotFound:
         raise webob.exc.HTTPBadRequest(f"marker [{selection.marker}] not found") from None
 
@@ -82,14 +87,17 @@ def _selection(request: Request, rule: str) -> Selection:
     asked = filters.asked(request)
     whole = replace(filters.selection(request, asked), limit=pages.limit(request), marker=request.one("marker"))
     project = _project(request, asked, rule)
-    return whole if project is None else replace(whole, equal={**whole.equal, "project_id": project})
+    if project is None:
+        return whole
+    # What nobody owns is the administrator's as well: so a server goes by its name without a word about projects.
+    mine = (project, OWNER) if request.context.is_admin else (project,)
+    return replace(whole, equal={**whole.equal, "project_id": mine})
 
 
 def _project(request: Request, asked: Mapping[str, Sequence[str]], rule: str) -> str | None:
     """The one project whose servers are listed, None for all (nova/api/openstack/compute/servers.py, _get_servers)."""
     own: str | None = request.context.project_id
-    everywhere = filters.flag(asked.get("all_tenants"))
-    if everywhere:
+    if filters.everywhere(asked):
         request.require(f"servers:{rule}:get_all_tenants")
         return None
     if request.context.is_admin and filters.project(asked):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import webob
 import webob.exc
 
 from livemig import exceptions
-from livemig.api import zones
+from livemig.api import bodies, zones
 from livemig.api.request import Request
 from livemig.api.schemas import services as schemas
 from livemig.api.schemas import validation
@@ -23,10 +22,10 @@ BINARY = "nova-compute"  # what clients look for
 
 def list_services(request: Request) -> webob.Response:
     request.require("os-services:list")
-    binary, name = request.one("binary"), request.one("host")
+    binary, name = request.one("binary") or BINARY, request.one("host")
     hosts = request.services.store.hosts
-    found = hosts.all() if name is None else list(hosts.named([name]).values())
-    if binary not in (None, BINARY):
+    found = list(hosts.named([name]).values()) if name else hosts.all()
+    if binary != BINARY:
         found = []
     in_zone = zones.of_hosts(request.services.aggregates)
     return webob.Response(json_body={"services": [view.service(request.version, host, in_zone.get(host.name, zones.DEFAULT)) for host in found]})
@@ -43,7 +42,7 @@ def update_service(request: Request) -> webob.Response:
     if "status" in asked:
         word = _disabled(asked.get("disabled_reason")) if asked["status"] == "disabled" else _ENABLED
         if asked["status"] == "enabled" and "disabled_reason" in asked:
-            raise webob.exc.HTTPBadRequest("Specifying 'disabled_reason' when status is 'enabled' is invalid.")
+            raise webob.exc.HTTPBadRequest("Specifying 'disabled_reason' with status 'enabled' is invalid.")
     if "forced_down" in asked:
         word = {**word, "forced_down": validation.boolean(asked["forced_down"])}
     updated = request.services.store.hosts.decide(host.name, **word)
@@ -79,7 +78,7 @@ def _old(request: Request, schema: Versioned, word: Callable[[Any], dict[str, An
     request.require("os-services:update")
     asked = _checked(request, schema)
     if asked["binary"] != BINARY:
-        raise exceptions.HostBinaryNotFound(host=asked["host"], binary=asked["binary"])
+        raise webob.exc.HTTPBadRequest(f"Updating a {asked['binary']} service is not supported. Only nova-compute services can be updated.")
     try:
         updated = request.services.store.hosts.decide(asked["host"], **word(asked))
     except exceptions.HostNotFound:
@@ -101,10 +100,7 @@ def _by_uuid(request: Request) -> Host:
 
 
 def _checked(request: Request, schema: Versioned) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(request.body)
-    except ValueError:
-        raise webob.exc.HTTPBadRequest("Malformed request body") from None
+    content: dict[str, Any] = bodies.read(request)
     if request.legacy:
         content = validation.pruned(schema, request.version, content)
     validation.check(schema, request.version, content)

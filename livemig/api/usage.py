@@ -73,7 +73,7 @@ def _add_next(request: Request, body: dict[str, Any], path: str, name: str, serv
 def _period(request: Request) -> Period:
     now = request.services.runtime.now()
     stop = _moment(request.one("end")) or now
-    start = _moment(request.one("start")) or stop - _PERIOD
+    start = _moment(request.one("start")) or (stop - _PERIOD if stop > datetime.min + _PERIOD else datetime.min)
     if start > stop:
         raise webob.exc.HTTPBadRequest("Invalid start time. The start time cannot occur after the end time.")
     return Period(start, min(stop, now))

@@ -27,10 +27,20 @@ class VersionDocuments:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         request = webob.Request(environ)
+        if not _is_text(environ.get("PATH_INFO", "")):
+            return answer(webob.exc.HTTPNotFound("The resource could not be found."))(environ, start_response)
         path = _PATHS.fullmatch(request.path_info)
         if path is None or request.method not in ("GET", "HEAD"):
             return self._application(environ, start_response)
         return _documents(request, path["version"])(environ, start_response)
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path (PATH_INFO, which WSGI has as Latin-1) is UTF-8 without NUL, which no database takes."""
+    try:
+        return "\0" not in path.encode("latin-1").decode()
+    except UnicodeError:
+        return False
 
 
 def filter_factory(_global_conf: dict[str, str], **_local_conf: str) -> Callable[[Application], Application]:
@@ -45,6 +55,8 @@ def _documents(request: webob.Request, version: str | None) -> webob.Response:
         return webob.Response(json_body={"version": _document(request, "v2.0") | _more()})
     try:
         negotiated = negotiate(request)
+    except webob.exc.HTTPNotAcceptable as error:
+        return refused(request, error)
     except webob.exc.HTTPException as error:
         return answer(error)
     response = webob.Response(json_body={"version": _document(request, "v2.1") | _more(";version=2.1")})
@@ -54,8 +66,8 @@ def _documents(request: webob.Request, version: str | None) -> webob.Response:
 
 def negotiate(request: webob.Request) -> Version:
     """The microversion of a request, 2.1 without a header. Raises HTTPBadRequest or HTTPNotAcceptable (with Nova's words)."""
-    asked = microversion_parse.get_version(request.headers, service_type=microversions.SERVICE_TYPE, legacy_headers=[microversions.LEGACY_HEADER])
-    if asked is None or not asked.strip():
+    asked = _asked(request)
+    if not asked:
         return MIN
     if asked.lower() == "latest":
         return MAX
@@ -71,6 +83,19 @@ def negotiate(request: webob.Request) -> Version:
     return wanted
 
 
+def refused(request: webob.Request, error: webob.exc.HTTPNotAcceptable) -> webob.Response:
+    """The answer to a microversion that there is not: it names that one, as Nova's does."""
+    response = answer(error)
+    mark(response, _asked(request))
+    return response
+
+
+def _asked(request: webob.Request) -> str:
+    """The microversion in the headers, "" for none."""
+    asked = microversion_parse.get_version(request.headers, service_type=microversions.SERVICE_TYPE, legacy_headers=[microversions.LEGACY_HEADER])
+    return (asked or "").strip()
+
+
 def mark(response: webob.Response, version: str) -> None:
     """The headers that say which microversion an answer has."""
     response.headers[microversions.HEADER] = f"{microversions.SERVICE_TYPE} {version}"
@@ -83,7 +108,7 @@ def _document(request: webob.Request, version: str) -> dict[str, object]:
     path = "v2.1" if current else "v2"
     return {
         "id": version,
-        "status": "CURRENT" if current else "SUPPORTED",
+        "status": "CURRENT" if current else "DEPRECATED",
         "version": microversions.text(MAX) if current else "",
         "min_version": microversions.text(MIN) if current else "",
         "updated": _UPDATED[version],
