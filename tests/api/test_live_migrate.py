@@ -79,7 +79,6 @@ def nothing(fleet: Fleet) -> None:
 REFUSALS: dict[str, tuple[Break, dict[str, Any], str]] = {
     "source down": (down("node1"), {}, "Compute service of node1 is unavailable at this time."),
     "destination down": (down("node2"), {}, "Compute service of node2 is unavailable at this time."),
-    "unknown host": (nothing, {"host": "nosuch"}, "Compute host nosuch could not be found."),
     "hypervisor type": (attribute("node2", hypervisor_type="Xen"), {}, "The supplied hypervisor type of is invalid."),
     "to itself": (nothing, {"host": "node1"}, f"Unable to migrate instance ({WEB}) to current host (node1)."),
     "older": (attribute("node2", hypervisor_version=6002000), {}, "The instance requires a newer hypervisor version than has been provided."),
@@ -110,6 +109,15 @@ def test_refusals_are_400_and_leave_the_server_as_it_was(service: Service, case:
     if "unexpected" in case:
         logged = next(record for record in caplog.records if record.exc_info and record.getMessage() == message)
         assert logged.exc_info is not None and logged.exc_info[0] is TypeError
+
+
+def test_an_unknown_host_is_refused_before_anything_is_written(service: Service) -> None:
+    before = service.show(WEB)
+    answer = service.live_migrate(WEB, "nosuch")
+    assert answer.status_int == 400
+    assert answer.json == {"badRequest": {"code": 400, "message": "Compute host nosuch could not be found."}}
+    assert service.show(WEB) == before
+    assert service.store.migrations.of_server(WEB) == []
 
 
 def test_every_reason_is_in_the_event_log(service: Service) -> None:
@@ -222,7 +230,7 @@ def test_a_second_copy_at_the_destination_is_refused(service: Service) -> None:
 
 def test_no_conductor_is_503_and_nothing_stays_behind(start: Start, wire: Wire) -> None:
     service = start(rpc_timeout=1)
-    wire.accept = lambda _migration_id: service.runtime.sleep(1.2)
+    wire.answers = {**service.conductor.answers, "live_migrate": lambda migration_id: service.runtime.sleep(1.2)}
     service.fleet.add_guest("web", "node1")
     settle(service)
     before = comparable(service.show(WEB))
@@ -245,6 +253,6 @@ def test_a_conductor_that_answers_late_has_not_lost_it(start: Start, wire: Wire)
         service.conductor.engine.accept(migration_id)
         service.runtime.sleep(1.2)
 
-    wire.accept = slow
+    wire.answers = {**service.conductor.answers, "live_migrate": slow}
     assert service.live_migrate(WEB).status_int == 202
     assert service.wait_idle(WEB).status is Status.COMPLETED
