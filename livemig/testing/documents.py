@@ -113,11 +113,23 @@ def _given(guest: Domain, inactive: bool) -> str:
         uuid = ElementTree.Element("uuid")
         root.insert(1, uuid)
     uuid.text = guest.definition.uuid
+    for memory in root.findall("memory") + root.findall("currentMemory"):
+        memory.text = str(size(memory) // 1024)
+        memory.set("unit", "KiB")
+    for element, (device, interface) in zip(root.iterfind("devices/interface"), devices(guest), strict=False):
+        _set(element, "mac", "address", interface.mac)
+        if guest.active and not inactive:
+            _set(element, "target", "dev", device)
     for old in root.findall("metadata"):
         root.remove(old)
     if guest.definition.metadata:
         root.append(ElementTree.fromstring(f"<metadata>{''.join(_metadata(guest.definition))}</metadata>"))
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _set(parent: ElementTree.Element, tag: str, attribute: str, value: str) -> None:
+    element = parent.find(tag)
+    (ElementTree.SubElement(parent, tag) if element is None else element).set(attribute, value)
 
 
 def definition(xml: str) -> Definition:

@@ -195,6 +195,7 @@ class virDomain:
         if domain.runs:
             domain.become(C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_SAVE)
             self._tell(C.VIR_DOMAIN_EVENT_SUSPENDED, C.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED)
+        domain.host.emit(C.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, domain, 1)
         domain.host.emit(C.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, domain, {"operation": C.VIR_DOMAIN_JOB_OPERATION_SAVE})
         domain.host.stop(domain, STATES["saved"], C.VIR_DOMAIN_EVENT_STOPPED_SAVED)
         self._connection.fleet.changed()

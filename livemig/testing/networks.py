@@ -88,6 +88,8 @@ def addresses(domain: Domain, source: int) -> dict[str, Any]:
     """virDomainInterfaceAddresses of a running guest. An agent tells all that the guest has, under the guest's own names."""
     kind = SOURCES[source]
     if kind == "agent":
+        if not domain.runs:
+            raise errors.NOT_RUNNING()
         if not domain.definition.agent:
             raise errors.NO_AGENT()
         inside = {f"eth{number}": _told(interface) for number, interface in enumerate(domain.definition.interfaces)}

@@ -54,7 +54,7 @@ class MockWorld:
         if not any(domain.runs and domain.persistent for host in self.hosts for domain in host.domains.values()):
             for host in self.hosts:
                 host.domains.clear()
-            self.fleet.add_guest(GUEST, "node1", memory_mib=256, vcpus=1, dirty_mib_s=1)
+            self.fleet.add_guest(GUEST, "node1", memory_mib=256, vcpus=1, dirty_mib_s=1, ignores_acpi=True)
 
     def kill_daemon(self, uri: str) -> None:
         self._host(uri).up = False
