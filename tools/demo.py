@@ -5,7 +5,9 @@ from __future__ import annotations
 import http
 import json
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from livemig.lab.service import Service
 from livemig.lab.shell import LabError
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.states import Status
+from tests.clients.environments import environment
 
 LAB = Path("/var/tmp/livemig-demo")
 LINK_MBIT = 200  # so slow that the eye can follow
@@ -60,6 +63,8 @@ def main(arguments: list[str]) -> int:
         server = wait_for_server(client)
         print(f"   server {server['id']} ({server['name']}, {server['flavor']['ram']} MiB) is {server['status']} on {server['OS-EXT-SRV-ATTR:host']}")
         good = play(client, scene, state, server, runtime)
+        if scene.guest:
+            good = encore(client, scene, state, server, runtime) and good
         if keep:
             keep_it(client, scene, server)
             sys.stdout.flush()
@@ -81,6 +86,26 @@ def play(client: Service, scene: Scene, state: Path, server: dict[str, Any], run
         runtime.sleep(1)
     print("\n4. What became of it")
     return judge(client, migration, source, seconds, scene.guest, watch)
+
+
+def encore(client: Service, scene: Scene, state: Path, server: dict[str, Any], runtime: Runtime) -> bool:
+    """The way back, by the unmodified client of OpenStack's operators. True when all is well."""
+    print("\n5. Back again, by OpenStack's own client")
+    program = environment("osc") / "openstack"
+    settings = {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": f"{client.url}/v2.1", "OS_IDENTITY_API_VERSION": "3"}
+    source, home = (client.show(server["id"])["OS-EXT-SRV-ATTR:host"], server["OS-EXT-SRV-ATTR:host"])
+    words = ["openstack", "server", "migrate", "--live-migration", "--host", home, "--wait", "demo"]
+    print("".join(f"   $ export {name}={value}\n" for name, value in settings.items()) + f"   $ {shlex.join(words)}")
+    with scene.guest.watch() as watch:
+        asked_at = runtime.monotonic()
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("OS_") and name != "PYTHONPATH"}
+        done = subprocess.run([str(program), *words[1:]], env=clean | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        seconds = runtime.monotonic() - asked_at
+        runtime.sleep(1)
+    print("".join(f"   {line}\n" for line in done.stdout.replace("\r", "").splitlines() if line.strip()), end="")
+    print(f"   exit status {done.returncode}\n")
+    migration = Store(Database(f"sqlite:///{state}/livemig.sqlite"), runtime).migrations.of_server(server["id"])[0]
+    return judge(client, migration, source, seconds, scene.guest, watch) and done.returncode == 0
 
 
 def follow(client: Service, store: Store, server: str, runtime: Runtime) -> Migration:

@@ -90,8 +90,9 @@ class Service:
             return False
 
     def get(self, path: str) -> dict[str, Any]:
-        """The body of an answer."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        """The body of an answer, at a microversion that shows all."""
+        request = urllib.request.Request(self.url + path, headers={"OpenStack-API-Version": "compute 2.96"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
             body: dict[str, Any] = json.load(answer)
             return body
 
