@@ -133,7 +133,9 @@ def over_http(connection: str, uuids: list[str], directory: Path) -> dict[str, f
 def served(connection: str, directory: Path) -> Iterator[int]:
     port = free_port()
     config = directory / "livemig.conf"
-    config.write_text(f"[DEFAULT]\ntransport_url = kombu+memory://\nlog_file = {directory}/log\n[api]\nlisten_port = {port}\n[database]\nconnection = {connection}\n")
+    config.write_text(
+        f"[DEFAULT]\ntransport_url = kombu+memory://\nlog_file = {directory}/log\n[api]\nlisten_port = {port}\n[database]\nconnection = {connection}\n"
+    )
     command = [str(Path(sys.executable).with_name("livemig-api")), "--config-file", str(config)]
     process = subprocess.Popen(["taskset", "-c", "0", *command], start_new_session=True)
     try:

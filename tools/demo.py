@@ -102,7 +102,7 @@ def encore(client: Service, scene: Scene, state: Path, server: dict[str, Any], r
         done = subprocess.run([str(program), *words[1:]], env=clean | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         seconds = runtime.monotonic() - asked_at
         runtime.sleep(1)
-    print("".join(f"   {line}\n" for line in done.stdout.replace("\r", "").splitlines() if line.strip()), end="")
+    print("".join(f"   {line}\n" for line in done.stdout.replace("\r", "\n").splitlines() if line.strip()), end="")
     print(f"   exit status {done.returncode}\n")
     migration = Store(Database(f"sqlite:///{state}/livemig.sqlite"), runtime).migrations.of_server(server["id"])[0]
     return judge(client, migration, source, seconds, scene.guest, watch) and done.returncode == 0
