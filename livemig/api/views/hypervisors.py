@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -30,7 +31,7 @@ def detail(version: Version, host: Host, usage: Usage, now: datetime) -> Fields:
     shown = summary(version, host) | {
         "hypervisor_type": host.hypervisor_type,
         "hypervisor_version": host.hypervisor_version,
-        "host_ip": host.address,
+        "host_ip": host.address if _is_ip(host.address) else None,
         "service": {
             "id": host.service_uuid if version >= microversions.UUIDS else host.number,
             "host": host.name,
@@ -41,6 +42,14 @@ def detail(version: Version, host: Host, usage: Usage, now: datetime) -> Fields:
         return shown | {"uptime": uptime(host, now)}
     cpu_info = _cpu_info(host)
     return shown | _sums(host, usage) | {"cpu_info": cpu_info if version >= microversions.CPU_INFO else json.dumps(cpu_info)}
+
+
+def _is_ip(address: str) -> bool:
+    """Whether an address is one and no name: the API's field takes no names."""
+    try:
+        return bool(ipaddress.ip_address(address))
+    except ValueError:
+        return False
 
 
 def servers(version: Version, found: Sequence[tuple[str, str]]) -> Fields:
