@@ -171,7 +171,7 @@ class DatabaseUnavailable(Unavailable):
 
 
 class OutcomeUnknown(Unavailable):
-    template = "The database went away while the request was worked on; it may still be carried out. Look at the server before you ask again."
+    template = "A part of the service went away while the request was worked on; it may still be carried out. Look at the server before you ask again."
 
 
 class HypervisorError(LivemigError):

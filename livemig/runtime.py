@@ -95,3 +95,45 @@ class Mailbox(Generic[T]):
         while self._letters:
             letters.append(self._letters.popleft())
         return letters
+
+
+class Outbox(Generic[T]):
+    """Sends letters in the background, in order: `send` is called in a thread that lives for as long as there are any.
+
+    What `send` raises ends the thread and not the letters: they go with the next one. Whoever puts a letter never waits.
+    """
+
+    def __init__(self, runtime: Runtime, name: str, send: Callable[[T], None], limit: int = 1000) -> None:
+        self._runtime = runtime
+        self._name = name
+        self._send = send
+        self._limit = limit
+        self._letters: deque[T] = deque()
+        self._sending = False
+        self._lock = threading.Lock()
+
+    def put(self, letter: T) -> bool:
+        """False when `limit` letters wait already: this one is dropped."""
+        with self._lock:
+            if len(self._letters) >= self._limit:
+                return False
+            self._letters.append(letter)
+            if self._sending:
+                return True
+            self._sending = True
+        self._runtime.start(self._name, self._empty)
+        return True
+
+    def _empty(self) -> None:
+        while True:
+            with self._lock:
+                if not self._letters:
+                    self._sending = False
+                    return
+                letter = self._letters.popleft()
+            try:
+                self._send(letter)
+            except BaseException:
+                with self._lock:
+                    self._sending = False
+                raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
+from oslo_policy import opts as policy_options
 
 from livemig import conf as configuration
 from livemig import context
@@ -131,6 +132,9 @@ class Service(AbstractContextManager["Service"]):
 def _conf(directory: Path, options: dict[str, Any]) -> Any:
     conf = cfg.ConfigOpts()
     configuration.register(conf)
+    policy_options._register(conf)
+    for name in options.get("aggregates", ()):
+        conf.register_opts(configuration.AGGREGATE_OPTS, group=f"aggregate:{name}")
     conf([], project="livemig", default_config_files=[], default_config_dirs=[])
     given = {"host": "conductor", "enabled_hosts": list(HOSTS), "state_path": str(directory), **options}
     for name, value in given.items():

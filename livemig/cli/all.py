@@ -28,7 +28,7 @@ def _run(conf: Any) -> None:
     module = wiring.libvirt(conf, runtime)
     conductor = Conductor(conf, store, module, runtime)
     transport = rpc.in_memory_transport(conf)
-    server = rpc.ConductorServer(transport, conf.host, conductor.engine.accept)
+    server = rpc.ConductorServer(transport, conf.host, conductor.answers)
     try:
         conductor.start()
         wiring.reload_on_hangup(conf, conductor, module, runtime)

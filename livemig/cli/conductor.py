@@ -21,7 +21,7 @@ def _run(conf: Any) -> None:
     runtime = ThreadRuntime()
     module = wiring.libvirt(conf, runtime)
     conductor = Conductor(conf, wiring.store(conf, runtime), module, runtime)
-    server = rpc.ConductorServer(rpc.transport(conf), conf.host, conductor.engine.accept)
+    server = rpc.ConductorServer(rpc.transport(conf), conf.host, conductor.answers)
     try:
         conductor.start()
         wiring.reload_on_hangup(conf, conductor, module, runtime)

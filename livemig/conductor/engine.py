@@ -62,6 +62,11 @@ class Engine:
         if self._claim(migration_id, held_by=API):  # else it was withdrawn, or another conductor took it up
             self._check_and_queue(migration_id)
 
+    def wake(self, migration_id: int) -> None:
+        """Look at a migration's row now: the API has written something there. Nothing depends on it, everything is found a little later without."""
+        if self._store.migrations.get(migration_id).status is Status.ACCEPTED and self._claim(migration_id):
+            self._runtime.start(f"accept-{migration_id}", self._accept_alone, migration_id)
+
     def _check_and_queue(self, migration_id: int) -> None:
         with self._worked_on(migration_id):
             self._check(migration_id)

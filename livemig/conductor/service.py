@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from oslo_log import log
 
 from livemig import conf as configuration
 from livemig import exceptions
+from livemig.conductor.deeds import Deeds
 from livemig.conductor.engine import Engine
 from livemig.conductor.inventory import Inventory, Watcher
 from livemig.conf import HostSettings
@@ -21,7 +23,7 @@ LOG = log.getLogger(__name__)
 
 
 class Conductor:
-    """Everything but the RPC server, which calls `engine.accept`. `libvirt` is the module that drives the hypervisors."""
+    """Everything but the RPC server, which passes on what `answers` names. `libvirt` is the module that drives the hypervisors."""
 
     def __init__(self, conf: Any, store: Store, libvirt: Any, runtime: Runtime) -> None:
         self._conf = conf
@@ -34,6 +36,13 @@ class Conductor:
         self._loop = EventLoop(libvirt, runtime)
         self.inventory = Inventory(store, self._watcher)
         self.engine = Engine(conf, store, self.inventory, runtime, self._owner)
+        deeds = Deeds(conf, store, self.inventory, runtime)
+        self.answers: dict[str, Callable[..., Any]] = {
+            "live_migrate": self.engine.accept,
+            "wake": self.engine.wake,
+            "perform": deeds.perform,
+            "diagnostics": deeds.diagnostics,
+        }
 
     def start(self) -> None:
         """Watch the hosts, and take up what a former life left. Raises ConfigurationError."""

@@ -14,17 +14,21 @@ from livemig.runtime import ThreadRuntime
 from tests.service import Service
 
 Start = Callable[..., Service]
+ANSWERS = ("live_migrate", "wake", "perform", "diagnostics")
 
 
 class Wire:
-    """RPC in memory. `accept` is what the conductor at its other end does with a migration."""
+    """RPC in memory. `answers` are those of the conductor at its other end."""
 
     def __init__(self) -> None:
         cfg.CONF([], project="livemig", default_config_files=[], default_config_dirs=[])  # oslo.messaging reads some options only there
-        self.accept: Callable[[int], None] = lambda _migration_id: None
+        self.answers: dict[str, Callable[..., Any]] = {}
         self.transport = rpc.in_memory_transport(cfg.CONF)
-        self._server = rpc.ConductorServer(self.transport, "conductor", lambda migration_id: self.accept(migration_id))
+        self._server = rpc.ConductorServer(self.transport, "conductor", {name: self._answer(name) for name in ANSWERS})
         self._server.start()
+
+    def _answer(self, name: str) -> Callable[..., Any]:
+        return lambda **arguments: self.answers[name](**arguments)
 
     def close(self) -> None:
         self._server.stop()
@@ -45,9 +49,9 @@ def start(tmp_path: Path, wire: Wire) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start(rpc_timeout: int = 10, **options: Any) -> Service:
-            service = Service(tmp_path, ThreadRuntime(), rpc.ConductorClient(wire.transport, rpc_timeout), **options)
+            service = Service(tmp_path, ThreadRuntime(), rpc.ConductorClient(wire.transport, rpc_timeout, ThreadRuntime()), **options)
             service.fleet.speed = 50
-            wire.accept = service.conductor.engine.accept
+            wire.answers = service.conductor.answers
             return stack.enter_context(service)
 
         yield start
@@ -66,7 +70,7 @@ def settle(service: Service) -> None:
     """Wait until the inventory shows every guest of the fleet as it is."""
     for _ in range(500):
         there = {(uuid, host.name) for host in service.fleet.hosts.values() for uuid in host.domains if host.up}
-        shown = {(server.uuid, server.host) for server in service.store.servers.list(Selection())}
+        shown = {(server.uuid, server.host) for server in service.store.servers.find(Selection())}
         if shown >= there:
             return
         service.runtime.sleep(0.01)

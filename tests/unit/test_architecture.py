@@ -33,6 +33,7 @@ FLOORS: dict[str, set[str]] = {
 OWNERS: dict[str, tuple[str, ...]] = {
     "alembic": ("livemig.db",),
     "jsonschema": ("livemig.api.schemas.validation",),
+    "kombu": ("livemig.rpc",),
     "libvirt": ("livemig.hypervisor.driver",),
     "lxml": ("livemig.hypervisor.domain_xml",),
     "microversion_parse": ("livemig.api.versions",),
