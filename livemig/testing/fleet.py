@@ -23,7 +23,7 @@ from livemig.testing.guests import Interface as Interface
 from livemig.testing.guests import guest_uuid as guest_uuid
 from livemig.testing.physics import INSTANT
 from livemig.testing.remote import PORTS
-from livemig.testing.storage import MIB, Directory, File, Pool, normal, split
+from livemig.testing.storage import MIB, Directory, File, Pool, normal, pool_uuid, split
 
 if TYPE_CHECKING:
     from livemig.testing.connection import virConnect
@@ -182,6 +182,12 @@ class Host:
     def directory(self, path: str) -> Directory | None:
         return self.directories.get(normal(path))
 
+    def hold(self, directory: Directory, pool: str | None) -> None:
+        """Have a directory, and an active pool on it if one is named."""
+        self.directories[directory.path] = directory
+        if pool:
+            self.pools[pool] = Pool(pool, pool_uuid(self.name, pool), directory, persistent=True, seen=set(directory.files))
+
     def file(self, path: str) -> File | None:
         """The file at an absolute path, as this host sees it."""
         directory, name = split(path)
@@ -262,17 +268,17 @@ class Fleet:
             self._addresses[name] = self._addresses[host.address] = host
         return host
 
-    def add_directory(self, path: str, hosts: Iterable[str | Host] | None = None, capacity_mib: int = 1024 * 1024) -> Directory:
-        """A network file system which the `hosts` (None: all there are) mount at `path`."""
+    def add_directory(self, path: str, hosts: Iterable[str | Host] | None = None, capacity_mib: int = 1024 * 1024, pool: str | None = None) -> Directory:
+        """A network file system which the `hosts` (None: all there are) mount at `path`, each with a storage pool of that name on it if one is given."""
         directory = self.shared[normal(path)] = Directory(normal(path), True, capacity_mib)
         for host in self.hosts.values() if hosts is None else map(self.host, hosts):
-            host.directories[directory.path] = directory
+            host.hold(directory, pool)
         return directory
 
-    def add_local_directory(self, host: str | Host, path: str, capacity_mib: int = 1024 * 1024) -> Directory:
-        """A directory of one host; there is none else until it has one."""
+    def add_local_directory(self, host: str | Host, path: str, capacity_mib: int = 1024 * 1024, pool: str | None = None) -> Directory:
+        """A directory of one host, with a storage pool of that name if one is given; there is none else until it has one."""
         directory = Directory(normal(path), False, capacity_mib)
-        self.host(host).directories[directory.path] = directory
+        self.host(host).hold(directory, pool)
         return directory
 
     def add_guest(

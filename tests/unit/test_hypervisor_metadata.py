@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,6 +75,19 @@ def test_a_domain_that_says_nothing() -> None:
 def test_title_and_description_stand_in() -> None:
     found = described(texts="<title>Web &amp; more</title><description>of ours</description>")
     assert (found.name, found.description, found.instance_name) == ("Web & more", "of ours", "instance-00000001")
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "metadata.md"
+
+
+def test_the_example_of_the_page_as_virsh_would_set_it() -> None:
+    example = PAGE.read_text(encoding="utf-8").split("```xml\n")[1].split("```")[0]
+    found = described(example.replace("<server>", "<server xmlns='urn:livemig:server:1'>"))
+    assert (found.name, found.description, found.created_at) == ("shop database", "moved here from the old cluster", datetime(2026, 11, 24, 10))
+    assert (found.user_id, found.project_id) == ("45b1a1b5b34b4b12b6c5a4f5b3d3e1aa", "9f2d4c0e8d5a4f6fa2f1b6a1d0c4e2bb")
+    assert found.flavor == Flavor("2", "m1.small", 2048, 1, disk_gib=20, extra_specs={"hw:cpu_policy": "dedicated"})
+    assert found.user_metadata == {"role": "database"}
+    assert found.addresses == (Address("private", "10.0.0.5", 4, "52:54:00:00:00:01"),)
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

@@ -164,6 +164,67 @@ def test_titles(a: Any) -> None:
     assert code(guest.metadata, C.VIR_DOMAIN_METADATA_DESCRIPTION, None) == C.VIR_ERR_NO_DOMAIN_METADATA
 
 
+def test_a_directory_with_a_pool(fleet: Fleet, a: Any) -> None:
+    fleet.add_local_directory("a", "/images", capacity_mib=100, pool="default")
+    assert a.storagePoolLookupByTargetPath("/images").info()[:2] == [C.VIR_STORAGE_POOL_RUNNING, 100 * 1024 * 1024]
+    active, inactive = C.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE, C.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE
+    assert [[pool.name() for pool in a.listAllStoragePools(flags)] for flags in (active, inactive, active | inactive)] == [["default"], [], ["default"]]
+
+
+def test_interfaces_and_what_is_known_of_them(fleet: Fleet, a: Any) -> None:
+    interfaces: list[Any] = [
+        "default",
+        {"network": "br0", "kind": "bridge", "addresses": ["192.0.2.1"], "known_by": "arp"},
+        {"mac": "52:54:00:00:00:09", "addresses": ["10.0.0.9", "fd00::9"]},
+    ]
+    number = fleet.add_guest("net", "a", interfaces=interfaces, agent=True).id
+    guest = a.lookupByName("net")
+    root = ElementTree.fromstring(guest.XMLDesc())
+    assert [source.attrib for source in root.iterfind("devices/interface/source")] == [{"network": "default"}, {"bridge": "br0"}, {"network": "default"}]
+    assert [target.get("dev") for target in root.iterfind("devices/interface/target")] == [f"vnet{10 * number + place}" for place in range(3)]
+    assert root.find("devices/channel/target[@state='connected']") is not None
+    leases = guest.interfaceAddresses(C.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE)
+    assert [(device["hwaddr"], [each["addr"] for each in device["addrs"]]) for device in leases.values()] == [("52:54:00:00:00:09", ["10.0.0.9", "fd00::9"])]
+    assert list(guest.interfaceAddresses(C.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)) == [f"vnet{10 * number + 1}"]
+    said = guest.interfaceAddresses(C.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT)
+    assert list(said) == ["lo", "eth0", "eth1", "eth2"] and said["eth0"]["addrs"] is None
+    network = a.networkLookupByName("default")
+    assert network.connect() is a and network.isActive() == 1
+    assert [lease["ipaddr"] for lease in network.DHCPLeases()] == ["10.0.0.9", "fd00::9"]
+    assert network.DHCPLeases("52:54:00:00:00:00") == []
+    inactive = ElementTree.fromstring(guest.XMLDesc(C.VIR_DOMAIN_XML_INACTIVE))
+    assert inactive.find("devices/interface/target") is None and inactive.find("devices/channel/target").attrib.keys() == {"type", "name"}  # type: ignore[union-attr]
+    guest.destroy()
+    assert network.DHCPLeases() == [] and code(guest.interfaceAddresses, C.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT) == C.VIR_ERR_OPERATION_INVALID
+
+
+def test_a_definition_with_an_interface_and_an_agent(a: Any) -> None:
+    parts = "<interface type='bridge'><source bridge='br0'/></interface><channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+    made = a.createXML(XML.replace("</devices>", f"{parts}</devices>"))
+    root = ElementTree.fromstring(made.XMLDesc())
+    assert [memory.attrib | {"": memory.text} for memory in root.iterfind("memory")] == [{"unit": "KiB", "": str(512 * 1024)}]
+    mac = root.find("devices/interface/mac")
+    assert mac is not None and mac.get("address", "").startswith("52:54:00:")
+    assert "eth0" in made.interfaceAddresses(C.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT)
+
+
+def test_a_guest_that_sleeps_and_is_woken(fleet: Fleet, a: Any) -> None:
+    fleet.add_guest("asleep", "a", state="pmsuspended")
+    guest = a.lookupByName("asleep")
+    assert code(a.lookupByName("web").pMWakeup) == C.VIR_ERR_INTERNAL_ERROR
+    guest.pMWakeup()
+    assert guest.state() == [C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_WAKEUP]
+    assert guest.memoryStats()["actual"] == 2048 * 1024
+
+
+def test_a_saved_guest_is_undefined_with_its_image_only(fleet: Fleet, a: Any) -> None:
+    fleet.add_guest("kept", "a", state="saved")
+    guest = a.lookupByName("kept")
+    assert code(guest.undefine) == C.VIR_ERR_OPERATION_INVALID
+    guest.undefineFlags(C.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+    assert code(a.lookupByName, "kept") == C.VIR_ERR_NO_DOMAIN
+
+
 def test_statistics_by_group(a: Any) -> None:
     guest = a.lookupByName("web")
     [(_domain, stats)] = a.domainListGetStats([guest], C.VIR_DOMAIN_STATS_VCPU)
