@@ -50,7 +50,7 @@ def show_usage(request: Request) -> webob.Response:
     request.services.policies.require(request.context, "os-simple-tenant-usage:show", {"project_id": project})
     period = _period(request)
     servers = _servers(request, {"project_id": project})
-    body: dict[str, Any] = {"tenant_usage": _usage(project, servers, period, True) if servers else {}}
+    body: dict[str, Any] = {"tenant_usage": _usage(project, servers, period, True)}
     _add_next(request, body, f"os-simple-tenant-usage/{project}", "tenant_usage_links", servers)
     return webob.Response(json_body=body)
 

@@ -82,13 +82,13 @@ def own_event(found: Action) -> Event:
 
 
 def events_of_migration(migration: Migration, log: Sequence[MigrationEvent]) -> list[Event]:
-    """The steps that a migration has taken, the newest first."""
+    """The steps that a migration has taken, the newest first. What a conductor does is told of the source: the API's field takes no null."""
     entered = {entry.text.partition(":")[0]: entry.at for entry in log if entry.kind == "status"}
     checks = [entry.at for entry in log if entry.kind == "check"]
     queued, running = entered.get(Status.QUEUED.value), entered.get(Status.RUNNING.value)
-    steps = [_step(migration, CONDUCTOR, None, migration.created_at, queued)]
+    steps = [_step(migration, CONDUCTOR, migration.source, migration.created_at, queued)]
     if checks:
-        steps.append(_step(migration, CHECK, migration.destination or migration.requested_host, checks[0], queued))
+        steps.append(_step(migration, CHECK, migration.destination or migration.requested_host or migration.source, checks[0], queued))
     if running is not None:
         steps.append(_step(migration, TRANSFER, migration.source, running, None))
     if migration.status is Status.COMPLETED and migration.finished_at is not None:
