@@ -21,7 +21,7 @@ with warnings.catch_warnings():  # both import their eventlet halves, which are 
     from kombu import exceptions as kombu_exceptions
     from oslo_messaging import exceptions as messaging_exceptions
 
-from livemig import context, exceptions
+from livemig import context, exceptions, memory_transport
 from livemig.facts import Diagnostics, DiskUse, NicUse, Presence, ProcessorUse
 from livemig.runtime import Outbox, Runtime
 
@@ -57,7 +57,7 @@ def in_memory_transport(conf: Any) -> Any:
     """A transport within this process."""
     for name in ("kombu.connection", "oslo.messaging._drivers.impl_rabbit"):  # they miss a broker's host name and heartbeat
         logging.getLogger(name).setLevel(logging.ERROR)
-    return oslo_messaging.get_rpc_transport(conf, url="kombu+memory:////", allowed_remote_exmods=_ALLOWED_REMOTE)
+    return oslo_messaging.get_rpc_transport(conf, url=memory_transport.register(), allowed_remote_exmods=_ALLOWED_REMOTE)
 
 
 def _local(error: exceptions.LivemigError) -> exceptions.LivemigError:
