@@ -119,8 +119,8 @@ def migrate(world: World, probe: Probe) -> Asked:
 
 def act(world: World, probe: Probe) -> Asked:
     name, status, bringing = REVERSE[probe.action]
-    if bringing and world.show(world.id(name))["status"] != status:
-        world.do(name, {bringing: None})
+    if bringing and status:
+        world.bring(name, status, bringing)
     arguments = ARGUMENTS.get(probe.action)
     if probe.action == "lock" and probe.version >= microversions.LOCKED_REASON:
         arguments = {"locked_reason": "hands off"}

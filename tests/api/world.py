@@ -107,6 +107,16 @@ class World(Service):
             self.runtime.sleep(0.01)
         raise AssertionError("the inventory does not settle")
 
+    def bring(self, name: str, status: str, action: str) -> None:
+        """Do the action until the server has the status. Its watcher may have looked before another deed, and tell it afterwards."""
+        path = f"/v2.1/servers/{self.id(name)}"
+        for _ in range(100):
+            if self.show(self.id(name))["status"] == status:
+                return
+            self.ask("POST", f"{path}/action", body={action: None})
+            self.runtime.sleep(0.01)
+        raise AssertionError(f"{name} does not become {status}")
+
     def wait_quiet(self, server: str) -> None:
         """Wait until the server does not migrate, if it ever did."""
         if self.store.migrations.of_server(server):
