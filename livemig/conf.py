@@ -123,6 +123,17 @@ LIBVIRT_OPTS = [
     cfg.BoolOpt("live_migration_permit_auto_converge", default=False, mutable=True, help="Let QEMU slow down a guest whose memory changes too fast."),
 ]
 
+NOTIFICATIONS_OPTS = [
+    cfg.StrOpt(
+        "notification_format",
+        default="none",
+        choices=[("none", "nobody is told"), ("versioned", "Nova's versioned notifications of live migrations (instance.live_migration_*)")],
+        help="What is told over oslo.messaging while servers are moved. [oslo_messaging_notifications] says how and where to; its driver is messagingv2 "
+        "if it names none. Nova's unversioned format is not offered.",
+    ),
+    cfg.ListOpt("versioned_notifications_topics", default=["versioned_notifications"], help="Topics of the versioned notifications."),
+]
+
 MOCK_OPTS = [
     cfg.StrOpt("fleet", help="YAML file of the simulated fleet (docs/mock.md). Its switches are read again on SIGHUP."),
 ]
@@ -149,6 +160,7 @@ GROUPS: dict[str | None, Sequence[Any]] = {
     "http_basic": HTTP_BASIC_OPTS,
     "conductor": CONDUCTOR_OPTS,
     "libvirt": LIBVIRT_OPTS,
+    "notifications": NOTIFICATIONS_OPTS,
     "mock": MOCK_OPTS,
 }
 

@@ -38,13 +38,28 @@ class Pace:
     write_s: float
 
 
-Letter = tuple[str, HostEvent] | Returned
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Somebody wrote into the migration's row."""
+
+
+Letter = tuple[str, HostEvent] | Returned | Woken
 
 
 class Attempt:
     """Follows one migration to its outcome. `run()` blocks; everything that happens reaches it as a letter."""
 
-    def __init__(self, store: Store, runtime: Runtime, migration: Migration, source: Hypervisor, destination: Hypervisor, pace: Pace, memory_mib: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime,
+        migration: Migration,
+        source: Hypervisor,
+        destination: Hypervisor,
+        pace: Pace,
+        memory_mib: int,
+        tell: Callable[[str], None],
+    ) -> None:
         self._store = store
         self._runtime = runtime
         self._migration = migration
@@ -52,6 +67,7 @@ class Attempt:
         self._destination = destination
         self._pace = pace
         self._memory_mib = memory_mib
+        self._announce = tell
         self._letters: Mailbox[Letter] = Mailbox(runtime)
         self._lines: list[tuple[str, str]] = []  # for the event log, until the database has them
         self._plan: Plan | None = None  # what libvirt is still to be told
@@ -60,12 +76,18 @@ class Attempt:
         self._error: exceptions.HypervisorError | None = None
         self._completed_job: Job | None = None
         self._memory = monitor.Memory()
+        self._wishes = _wishes(migration)
+        self._said: set[tuple[str, str]] = set()
         self._written_at = float("-inf")
 
     def start(self, plan: Plan, at: datetime) -> None:
         """Have `run()` tell libvirt, once it hears what both hosts say. `at` is when the migration's time begins to count."""
         self._plan = plan
         self._started_at = at
+
+    def wake(self) -> None:
+        """Look at the migration's row at once for what somebody wishes, instead of when progress is written next."""
+        self._letters.put(Woken())
 
     def run(self) -> tuple[Outcome, dict[str, Presence]]:
         """Watch until both hosts agree where the guest is; returns that, and how each host has it. It may be called again after DatabaseUnavailable."""
@@ -118,6 +140,8 @@ class Attempt:
                 self._told = False
                 self._error = letter.error
                 self._note("libvirt", "migrateToURI3 returned" if letter.error is None else f"migrateToURI3: {letter.error}")
+            elif isinstance(letter, Woken):
+                self._written_at = float("-inf")
             elif isinstance(letter[1], Iteration):
                 iterations.append(letter[1].number)
             else:
@@ -147,30 +171,54 @@ class Attempt:
         return True
 
     def _watch(self, job: Job) -> None:
+        now = self._runtime.monotonic()
+        if now - self._written_at >= self._pace.write_s:
+            self._written_at = now
+            self._to_database(lambda: self._exchange(job))
         elapsed_s = (self._runtime.now() - self._started_at).total_seconds()
-        self._memory, actions = monitor.decide(self._migration.policy, self._memory, job, self._memory_mib, elapsed_s)
+        self._memory, actions = monitor.decide(self._migration.policy, self._memory, job, self._memory_mib, elapsed_s, self._wishes)
         for action in actions:
             self._perform(action)
-        now = self._runtime.monotonic()
-        if job.started and now - self._written_at >= self._pace.write_s:
-            self._written_at = now
-            self._to_database(lambda: self._store.migrations.progress(self._migration, job))
         self._flush()
 
+    def _exchange(self, job: Job) -> None:
+        """Write down how far it is, and read what somebody wishes."""
+        if job.started:
+            self._store.migrations.progress(self._migration, job)
+        self._wishes = _wishes(self._store.migrations.get(self._migration.id))
+
     def _perform(self, action: monitor.Action) -> None:
-        uuid = self._migration.server_uuid
         try:
             if isinstance(action, monitor.SetDowntime):
-                self._source.set_max_downtime(uuid, action.milliseconds)
+                self._source.set_max_downtime(self._migration.server_uuid, action.milliseconds)
                 self._note("knob", f"max downtime {action.milliseconds} ms")
             elif isinstance(action, monitor.Abort):
-                self._note("abort", action.reason)
-                self._source.abort(uuid)
+                self._abort(action.reason)
             else:
-                self._note("pause", action.reason)
-                self._source.pause(uuid)
+                self._pause(action.reason)
         except exceptions.HypervisorError as error:
-            self._note("libvirt", f"{type(action).__name__}: {error}")  # mostly the job that ended meanwhile; the verdict tells
+            self._note_once("libvirt", f"{type(action).__name__}: {error}")  # mostly the job that ended meanwhile; the verdict tells
+
+    def _abort(self, reason: str) -> None:
+        """It may be asked of libvirt several times: one that comes before the job is known to QEMU may not be heard."""
+        first = self._note_once("abort", reason)
+        if first:
+            self._announce("abort.start")
+        self._source.abort(self._migration.server_uuid)
+        if first:
+            self._announce("abort.end")
+
+    def _pause(self, reason: str) -> None:
+        """A guest that does not run is left as it is: its user paused it, or we did, or QEMU is just switching over."""
+        presence = self._source.presence(self._migration.server_uuid)
+        if presence is not Presence.RUNNING:
+            self._note_once("knob", f"the guest is {presence} and need not be paused")
+            return
+        self._announce("force_complete.start")
+        self._note("pause", reason)
+        self._flush()  # first: whoever goes on from here must know who paused it
+        self._source.pause(self._migration.server_uuid)
+        self._announce("force_complete.end")
 
     def _verdict(self) -> tuple[Outcome, dict[str, Presence]] | None:
         """Ask both hosts until they agree. None when a job turns out to run after all."""
@@ -227,6 +275,14 @@ class Attempt:
         LOG.info("Migration %s of server %s: %s: %s", self._migration.uuid, self._migration.server_uuid, kind, text)
         self._lines.append((kind, text))
 
+    def _note_once(self, kind: str, text: str) -> bool:
+        """False when it was said already."""
+        if (kind, text) in self._said:
+            return False
+        self._said.add((kind, text))
+        self._note(kind, text)
+        return True
+
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
         if lines and not self._to_database(lambda: self._store.migrations.record(self._migration.id, *lines)):
@@ -239,3 +295,7 @@ class Attempt:
         except exceptions.DatabaseUnavailable:
             return False
         return True
+
+
+def _wishes(migration: Migration) -> monitor.Wishes:
+    return monitor.Wishes(migration.abort_requested, migration.completion_forced)

@@ -13,13 +13,21 @@ from livemig import exceptions
 from livemig.exceptions import Refused
 from livemig.facts import Disk, Guest, HostFacts, Presence
 
+NOT_ENOUGH = "There are not enough hosts available."  # Nova's
+
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a migration. `facts` is None when the host cannot be asked, `presence` is how it has the server."""
+    """One end of a migration. `facts` is None when the host cannot be asked, `presence` is how it has the server.
+
+    `forced_down` and `disabled` are an operator's word on it.
+    """
 
     name: str
     known: bool = True
+    forced_down: bool = False
+    disabled: bool = False
+    disabled_reason: str | None = None
     facts: HostFacts | None = None
     presence: Presence = Presence.UNKNOWN
 
@@ -28,13 +36,15 @@ class End:
 class Situation:
     """All that the checks look at. What could not be found out is None, and then something else already refuses.
 
-    `shared` says of each disk path whether it is the same file on both hosts; `probe_error` why that could not be found out.
+    `shared` says of each disk path whether it is the same file on both hosts; `probe_error` why that could not be found out. `block_migration` None leaves
+    it to the disks; `force` is the request's: None where the microversion has none.
     """
 
     server: str
     source: End
     destination: End
-    block_migration: bool
+    block_migration: bool | None
+    force: bool | None = None
     guest: Guest | None = None
     cpu_fits: bool | None = None
     shared: Mapping[str, bool] = field(default_factory=dict)
@@ -42,8 +52,8 @@ class Situation:
 
 
 def source_up(now: Situation) -> Refused | None:
-    """The source's daemon answers. Mend: start libvirtd (virtqemud) there, or see why livemig cannot connect to it."""
-    return None if now.source.facts else exceptions.ComputeServiceUnavailable(host=now.source.name)
+    """The source's daemon answers, and nobody forced the host down. Mend: start libvirtd (virtqemud) there, or see why livemig cannot connect to it."""
+    return None if now.source.facts and not now.source.forced_down else exceptions.ComputeServiceUnavailable(host=now.source.name)
 
 
 def destination_known(now: Situation) -> Refused | None:
@@ -52,13 +62,25 @@ def destination_known(now: Situation) -> Refused | None:
 
 
 def not_to_self(now: Situation) -> Refused | None:
-    """The destination is another host."""
-    return exceptions.UnableToMigrateToSelf(server=now.server, host=now.source.name) if now.source.name == now.destination.name else None
+    """The destination is another host. Where a request is not forced Nova has its scheduler say so, in other words."""
+    if now.source.name != now.destination.name:
+        return None
+    if now.force is False:
+        return exceptions.NoValidHost(reason=NOT_ENOUGH)
+    return exceptions.UnableToMigrateToSelf(server=now.server, host=now.source.name)
+
+
+def destination_enabled(now: Situation) -> Refused | None:
+    """Nobody disabled the destination, or the request is forced. Mend: enable its service, or force the migration."""
+    host = now.destination
+    if not host.disabled or now.force or host.name == now.source.name:
+        return None
+    return exceptions.NoValidHost(reason=f"Host {host.name} is disabled: {host.disabled_reason}" if host.disabled_reason else f"Host {host.name} is disabled.")
 
 
 def destination_up(now: Situation) -> Refused | None:
-    """The destination's daemon answers."""
-    if now.destination.known and now.destination.facts is None:
+    """The destination's daemon answers, and nobody forced the host down."""
+    if now.destination.known and (now.destination.facts is None or now.destination.forced_down):
         return exceptions.ComputeServiceUnavailable(host=now.destination.name)
     return None
 
@@ -112,7 +134,7 @@ def cpu_compatible(now: Situation) -> Refused | None:
 
 
 def storage(now: Situation) -> Refused | None:
-    """block_migration says what the disks need: false with all of them shared, true with local ones (which livemig does not move yet)."""
+    """block_migration says what the disks need: false with all of them shared, true with local ones (which livemig does not move yet); None: what they need."""
     if now.probe_error:
         return exceptions.MigrationPreCheckError(reason=f"Whether the disks are shared could not be found out: {now.probe_error}")
     if not now.guest or now.destination.facts is None:
@@ -120,7 +142,7 @@ def storage(now: Situation) -> Refused | None:
     local = [path for path, shared in now.shared.items() if not shared]
     if now.block_migration and not local:
         return exceptions.InvalidLocalStorage(path=now.source.name, reason="Block migration can not be used with shared storage.")
-    if now.block_migration:
+    if local and now.block_migration is not False:
         return exceptions.MigrationPreCheckError(reason=f"Local disks cannot be moved by this version of livemig: {', '.join(local)}")
     if local:
         reason = f"Live migration without block migration needs every disk on shared storage; these are not: {', '.join(local)}"
@@ -132,6 +154,7 @@ CHECKS: tuple[Callable[[Situation], Refused | None], ...] = (
     source_up,
     destination_known,
     not_to_self,
+    destination_enabled,
     destination_up,
     same_hypervisor_type,
     destination_not_older,

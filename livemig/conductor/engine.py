@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor import admission, planning, scheduling
+from livemig.conductor.announcer import Announcer
 from livemig.conductor.attempt import Attempt, Pace
-from livemig.conductor.checks import Situation, refusals
+from livemig.conductor.checks import NOT_ENOUGH, Situation, refusals
 from livemig.conductor.inventory import Inventory
 from livemig.conductor.survey import Survey
 from livemig.db.migrations import API
@@ -36,14 +38,16 @@ _FRESH_S = 5.0  # the checks are repeated for a migration that waited longer in 
 class Engine:
     """`owner` is the name under which leases are held: NAME:LIFE, the life differing from start to start."""
 
-    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime, owner: str) -> None:
+    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime, owner: str, announcer: Announcer) -> None:
         self._conf = conf
         self._store = store
         self._inventory = inventory
         self._runtime = runtime
         self._owner = owner
+        self._announcer = announcer
         self._stopping = runtime.event()
         self._working: set[int] = set()
+        self._attempts: dict[int, Attempt] = {}  # those that are followed now
         self._checked: dict[int, tuple[float, Situation]] = {}  # what the checks read, for those that start at once
 
     def stop(self) -> None:
@@ -64,8 +68,15 @@ class Engine:
 
     def wake(self, migration_id: int) -> None:
         """Look at a migration's row now: the API has written something there. Nothing depends on it, everything is found a little later without."""
-        if self._store.migrations.get(migration_id).status is Status.ACCEPTED and self._claim(migration_id):
+        attempt = self._attempts.get(migration_id)
+        if attempt is not None:
+            attempt.wake()
+            return
+        migration = self._store.migrations.get(migration_id)
+        if migration.status is Status.ACCEPTED and not self._stopping.is_set() and self._claim(migration_id):
             self._runtime.start(f"accept-{migration_id}", self._accept_alone, migration_id)
+        elif migration.status is Status.CANCELLED and migration.started_at is None:
+            self._announcer.tell(migration, "abort.start", "abort.end")
 
     def _check_and_queue(self, migration_id: int) -> None:
         with self._worked_on(migration_id):
@@ -81,11 +92,22 @@ class Engine:
         except exceptions.Refused as refusal:
             self._refuse(migration, str(refusal))
             raise
+        except exceptions.DatabaseUnavailable:
+            raise  # the migration is as it was, and is taken up again
         except Exception as error:
             raise self._failed(migration) from error
-        self._checked[migration.id] = (self._runtime.monotonic(), situation)
+        self._remember(migration.id, situation)
         destination = situation.destination.name
-        self._store.migrations.advance(migration.id, Status.QUEUED, self._owner, f"to {destination}", destination=destination)
+        if not self._store.migrations.advance(migration.id, Status.QUEUED, self._owner, f"to {destination}", destination=destination):
+            self._checked.pop(migration.id, None)  # it was aborted meanwhile
+
+    def _remember(self, migration_id: int, situation: Situation) -> None:
+        """What the checks read, for as long as it is fresh."""
+        now = self._runtime.monotonic()
+        for other, (checked_at, _situation) in list(self._checked.items()):
+            if now - checked_at >= _FRESH_S:
+                self._checked.pop(other, None)
+        self._checked[migration_id] = (now, situation)
 
     def admit(self) -> None:
         """Start every queued migration of ours that the limits allow."""
@@ -124,7 +146,7 @@ class Engine:
 
     def _choose(self, migration: Migration) -> Situation:
         """The situation at the destination that will be used. Raises what refuses it."""
-        survey = Survey(self._inventory, migration)
+        survey = Survey(self._inventory, self._store.hosts, migration)
         if migration.requested_host is not None:
             return self._pass(migration, survey.situation(migration.requested_host))
         reasons = []
@@ -135,7 +157,7 @@ class Engine:
                 if _is_about_source(refusal, migration.source):
                     raise
                 reasons.append(f"{host.name}: {refusal}")
-        raise exceptions.NoValidHost(reason=" ".join(["There are not enough hosts available.", *reasons]))
+        raise exceptions.NoValidHost(reason=" ".join([NOT_ENOUGH, *reasons]))
 
     def _pass(self, migration: Migration, situation: Situation) -> Situation:
         refused = refusals(situation)
@@ -187,29 +209,40 @@ class Engine:
             self._unwatched(migration)
             return None
         memory_mib = self._store.servers.get(migration.server_uuid).memory_mib
-        attempt = Attempt(self._store, self._runtime, migration, *ends, self._pace(), memory_mib)
+        attempt = Attempt(self._store, self._runtime, migration, *ends, self._pace(), memory_mib, partial(self._announcer.tell, migration))
         if migration.status is Status.PREPARING and not self._start(migration, attempt):
             return None
         return attempt
 
     def _conclude(self, migration: Migration, attempt: Attempt) -> None:
-        outcome, presences = attempt.run()
-        if self._store.migrations.finish(migration, outcome, self._owner, presences) and not outcome.lost:
-            self._look_again(migration.server_uuid, presences)
+        self._attempts[migration.id] = attempt
+        try:
+            outcome, presences = attempt.run()
+        finally:
+            self._attempts.pop(migration.id, None)
+        before = self._announcer.look(migration)
+        if self._store.migrations.finish(migration, outcome, self._owner, presences):
+            self._announcer.ended(migration, outcome, before)
+            if not outcome.lost:
+                self._look_again(migration.server_uuid, presences)
 
     def _start(self, migration: Migration, attempt: Attempt) -> bool:
         """Have the attempt tell libvirt. False when it may not start after all."""
+        self._announcer.tell(migration, "pre.start")
         try:
             situation = self._situation_now(migration)
         except exceptions.Refused as refusal:
             self._refuse(migration, str(refusal))
+            self._announcer.not_begun(migration, str(refusal))
             return False
         destination = self._inventory.get(situation.destination.name)
         if situation.guest is None or destination is None:  # a check has refused both; for the type checker
             raise AssertionError(situation)
         now = self._runtime.now()
         if not self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, started_at=now):
+            self._announcer.not_begun(migration)  # it was aborted meanwhile
             return False
+        self._announcer.tell(migration, "pre.end")
         attempt.start(planning.plan(situation, destination.settings, migration.policy), now)
         return True
 
@@ -219,7 +252,7 @@ class Engine:
         if situation is not None and self._runtime.monotonic() - checked_at < _FRESH_S:
             return situation
         self._inventory.wait_settled(_SETTLE_S)
-        return self._pass(migration, Survey(self._inventory, migration).situation(migration.destination or ""))
+        return self._pass(migration, Survey(self._inventory, self._store.hosts, migration).situation(migration.destination or ""))
 
     def _ends(self, migration: Migration) -> tuple[Hypervisor, Hypervisor] | None:
         source, destination = self._inventory.get(migration.source), self._inventory.get(migration.destination or "")

@@ -35,6 +35,17 @@ class Pause:
 
 Action = SetDowntime | Abort | Pause
 
+_STOP = Abort("libvirt is told to stop the job")
+_HURRY = Pause("the guest is paused, for the migration to complete")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What somebody asked of a migration under way."""
+
+    abort: bool = False
+    completion: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -44,8 +55,13 @@ class Memory:
     timed_out: bool = False
 
 
-def decide(policy: Policy, memory: Memory, job: Job, memory_mib: int, elapsed_s: float) -> tuple[Memory, list[Action]]:
-    """The actions due now, and what to remember. Nothing is done before QEMU has begun to send."""
+def decide(policy: Policy, memory: Memory, job: Job, memory_mib: int, elapsed_s: float, wishes: Wishes) -> tuple[Memory, list[Action]]:
+    """The actions due now, and what to remember. Nothing but an abort is done before QEMU has begun to send.
+
+    What is wished is due at every look, for as long as there is a job: libvirt may have been deaf to it. Whoever wants it to complete waives the time-out.
+    """
+    if wishes.abort:
+        return memory, [_STOP]
     if not job.started:
         return memory, []
     actions: list[Action] = []
@@ -53,6 +69,8 @@ def decide(policy: Policy, memory: Memory, job: Job, memory_mib: int, elapsed_s:
     if step > memory.step:
         memory = replace(memory, step=step)
         actions.append(SetDowntime(downtime_at(policy, step)))
+    if wishes.completion:
+        return memory, [*actions, _HURRY]
     limit = completion_timeout_s(policy, memory_mib)
     if limit and elapsed_s > limit and not memory.timed_out:
         memory = replace(memory, timed_out=True)

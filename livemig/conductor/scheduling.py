@@ -9,7 +9,7 @@ from livemig.facts import Host, Migration
 
 
 def candidates(hosts: Iterable[Host], source: str, under_way: Iterable[Migration]) -> Sequence[Host]:
-    """The hosts that are up, but for the source: those with the fewest incoming migrations first, then the most free memory."""
+    """The hosts that are up and not disabled, but for the source: those with the fewest incoming migrations first, then the most free memory."""
     incoming = Counter(migration.destination for migration in under_way)
-    able = [host for host in hosts if host.up and host.name != source]
+    able = [host for host in hosts if host.usable and not host.disabled and host.name != source]
     return sorted(able, key=lambda host: (incoming[host.name], -host.memory_free_mib, host.name))

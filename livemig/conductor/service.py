@@ -9,7 +9,8 @@ from typing import Any
 from oslo_log import log
 
 from livemig import conf as configuration
-from livemig import exceptions
+from livemig import exceptions, notifications
+from livemig.conductor.announcer import Announcer
 from livemig.conductor.deeds import Deeds
 from livemig.conductor.engine import Engine
 from livemig.conductor.inventory import Inventory, Watcher
@@ -35,7 +36,8 @@ class Conductor:
         self._housekeeping: Task | None = None
         self._loop = EventLoop(libvirt, runtime)
         self.inventory = Inventory(store, self._watcher)
-        self.engine = Engine(conf, store, self.inventory, runtime, self._owner)
+        announcer = Announcer(store, notifications.from_conf(conf, runtime), configuration.aggregates(conf))
+        self.engine = Engine(conf, store, self.inventory, runtime, self._owner, announcer)
         deeds = Deeds(conf, store, self.inventory, runtime)
         self.answers: dict[str, Callable[..., Any]] = {
             "live_migrate": self.engine.accept,

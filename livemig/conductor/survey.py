@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from livemig import exceptions
 from livemig.conductor.checks import End, Situation, file_paths
 from livemig.conductor.inventory import Inventory
+from livemig.db.hosts import Hosts
 from livemig.facts import Guest, HostFacts, Migration
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.storage import same_directory
@@ -16,8 +17,9 @@ from livemig.hypervisor.storage import same_directory
 class Survey:
     """One migration's facts. The source is asked once, each destination when it is looked at."""
 
-    def __init__(self, inventory: Inventory, migration: Migration) -> None:
+    def __init__(self, inventory: Inventory, hosts: Hosts, migration: Migration) -> None:
         self._inventory = inventory
+        self._hosts = hosts
         self._migration = migration
         self._source = self._end(migration.source)
         self._guest = self._read_guest()
@@ -27,7 +29,7 @@ class Survey:
         migration = self._migration
         source = self._source
         end = source if destination == migration.source else self._end(destination)
-        now = Situation(migration.server_uuid, source, end, migration.block_migration, self._guest)
+        now = Situation(migration.server_uuid, source, end, migration.block_migration, migration.force, self._guest)
         if self._guest is None or source.facts is None or end.facts is None or end is source:
             return now
         try:
@@ -40,7 +42,15 @@ class Survey:
         watcher = self._inventory.get(name)
         if watcher is None:
             return End(name, known=False)
-        return End(name, True, _facts(watcher.hypervisor), watcher.hypervisor.presence(self._migration.server_uuid))
+        word = self._hosts.named([name]).get(name)
+        return End(
+            name,
+            forced_down=word is not None and word.forced_down,
+            disabled=word is not None and word.disabled,
+            disabled_reason=word.disabled_reason if word else None,
+            facts=_facts(watcher.hypervisor),
+            presence=watcher.hypervisor.presence(self._migration.server_uuid),
+        )
 
     def _read_guest(self) -> Guest | None:
         if self._source.facts is None:

@@ -23,7 +23,8 @@ from livemig.states import ADMITTED, Status, sources
 
 API = "api"  # who holds the lease of a migration that no conductor has taken yet
 MIGRATING = "migrating"  # Nova's task_state
-ABORTABLE = (Status.ACCEPTED, Status.QUEUED, Status.PREPARING, Status.RUNNING)
+NOT_BEGUN = (Status.ACCEPTED, Status.QUEUED, Status.PREPARING)  # libvirt was not told
+ABORTABLE = (*NOT_BEGUN, Status.RUNNING)
 MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (nova/compute/api.py, live_migrate)
 
 
@@ -155,27 +156,38 @@ class Migrations:
         `presences` (host → presence) are the sightings on which the outcome rests; the server follows them. `before` narrows the states in which this
         may happen. False as for `advance`.
         """
+        with self._database.write() as session:
+            return self._finish(session, migration, outcome, owner, presences, before)
+
+    def _finish(
+        self,
+        session: Session,
+        migration: facts.Migration,
+        outcome: Outcome,
+        owner: str | None,
+        presences: Mapping[str, Presence] | None = None,
+        before: Collection[Status] | None = None,
+    ) -> bool:
         now = self._runtime.now()
         job = outcome.job
         figures = {} if job is None else _figures(job) | ({"downtime_ms": job.downtime_ms} if job.completed else {})
         closed = {"active_server_uuid": None, "lease_owner": None, "lease_expires_at": None, "finished_at": now, "reason": outcome.reason or None}
         uuid = migration.server_uuid
         server = update(models.Server).where(models.Server.uuid == uuid)
-        with self._database.write() as session:
-            if not self._advance(session, migration.id, outcome.status, owner, outcome.reason, before, **closed, **figures):
-                return False
-            result = SUCCESS if outcome.status is Status.COMPLETED else ERROR
-            action = update(models.Action).where(models.Action.migration_id == migration.id, models.Action.finished_at.is_(None))
-            session.execute(action.values(finished_at=now, updated_at=now, result=result, details=outcome.reason or None))
-            for host, presence in (presences or {}).items():
-                write_sightings(session, host, {uuid: presence})
-            session.execute(server.values(task_state=None, progress=0, host=outcome.host, updated_at=now))
-            if outcome.lost:
-                fault = {"code": 500, "message": outcome.reason, "created": now.isoformat()}
-                session.execute(server.values(vm_state="error", lost=True, fault=fault))
-            else:
-                follow(session, now, [uuid])
-            return True
+        if not self._advance(session, migration.id, outcome.status, owner, outcome.reason, before, **closed, **figures):
+            return False
+        result = SUCCESS if outcome.status is Status.COMPLETED else ERROR
+        action = update(models.Action).where(models.Action.migration_id == migration.id, models.Action.finished_at.is_(None))
+        session.execute(action.values(finished_at=now, updated_at=now, result=result, details=outcome.reason or None))
+        for host, presence in (presences or {}).items():
+            write_sightings(session, host, {uuid: presence})
+        session.execute(server.values(task_state=None, progress=0, host=outcome.host, updated_at=now))
+        if outcome.lost:
+            fault = {"code": 500, "message": outcome.reason, "created": now.isoformat()}
+            session.execute(server.values(vm_state="error", lost=True, fault=fault))
+        else:
+            follow(session, now, [uuid])
+        return True
 
     @retried
     def progress(self, migration: facts.Migration, job: Job) -> None:
@@ -250,29 +262,30 @@ class Migrations:
     def ask_abort(self, migration: facts.Migration, asked_by: Any) -> bool:
         """Somebody wants a migration stopped. One that libvirt was not told of ends here and now; of another the wish is noted, for its conductor.
 
-        False when it is over, or in post-copy, which has no way back.
+        False when it is over, or in post-copy, which has no way back. All in one transaction: between the wish and the end nobody can tell libvirt.
         """
-        if not self._ask(migration, asked_by, "live_migration_cancel", "abort", "abort_requested", ABORTABLE):
-            return False
-        outcome = Outcome(Status.CANCELLED, migration.source, f"Aborted by {asked_by.user_id} before it began.")
-        self.finish(migration, outcome, owner=None, before=[Status.ACCEPTED, Status.QUEUED, Status.PREPARING])
-        return True
+        with self._database.write() as session:
+            if not self._ask(session, migration, asked_by, "live_migration_cancel", "abort", "abort_requested", ABORTABLE):
+                return False
+            outcome = Outcome(Status.CANCELLED, migration.source, f"Aborted by {asked_by.user_id or 'somebody'} before it began.")
+            self._finish(session, migration, outcome, owner=None, before=NOT_BEGUN)
+            return True
 
     @retried
     def ask_completion(self, migration: facts.Migration, asked_by: Any) -> bool:
         """Somebody wants a running migration to complete, whatever it costs the guest. False when it does not run (any more)."""
-        return self._ask(migration, asked_by, "live_migration_force_complete", "force complete", "completion_forced", (Status.RUNNING,))
-
-    def _ask(self, known: facts.Migration, asked_by: Any, action: str, kind: str, wish: str, states: Collection[Status]) -> bool:
-        migration, now = models.Migration, self._runtime.now()
-        values = {"migration_id": known.id, "finished_at": now, "result": SUCCESS}
         with self._database.write() as session:
-            rule = (migration.id == known.id, migration.status.in_([status.value for status in states]))
-            if not session.execute(update(migration).where(*rule).values({wish: True, "updated_at": now})).rowcount:  # type: ignore[attr-defined]
-                return False
-            self._log(session, known.id, kind, f"asked for by {asked_by.user_id} ({asked_by.request_id})")
-            insert_action(session, now, session.get_one(models.Server, known.server_uuid), action, asked_by, **values)
-            return True
+            return self._ask(session, migration, asked_by, "live_migration_force_complete", "force complete", "completion_forced", (Status.RUNNING,))
+
+    def _ask(self, session: Session, known: facts.Migration, asked_by: Any, action: str, kind: str, wish: str, states: Collection[Status]) -> bool:
+        migration, now = models.Migration, self._runtime.now()
+        rule = (migration.id == known.id, migration.status.in_([status.value for status in states]))
+        if not session.execute(update(migration).where(*rule).values({wish: True, "updated_at": now})).rowcount:  # type: ignore[attr-defined]
+            return False
+        self._log(session, known.id, kind, f"asked for by {asked_by.user_id or 'somebody'} ({asked_by.request_id})")
+        values = {"migration_id": known.id, "finished_at": now, "result": SUCCESS}
+        insert_action(session, now, session.get_one(models.Server, known.server_uuid), action, asked_by, **values)
+        return True
 
     def _free(self) -> ColumnElement[bool]:
         """Nobody holds it, or its holder fell silent."""

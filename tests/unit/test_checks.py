@@ -34,9 +34,25 @@ PRECHECK = exceptions.MigrationPreCheckError
 
 # What differs from a migration that may start; the check that refuses it, its error, and words of its text.
 REFUSED: dict[str, tuple[dict[str, Any], str, type[exceptions.Refused], str]] = {
+    "source forced down": (source(forced_down=True), "source_up", exceptions.ComputeServiceUnavailable, "Compute service of a is unavailable"),
     "source away": (source(facts=None), "source_up", exceptions.ComputeServiceUnavailable, "Compute service of a is unavailable"),
     "unknown destination": (destination(known=False, facts=None), "destination_known", exceptions.HostNotFound, "Compute host b could not be found"),
     "to itself": ({"destination": SOURCE}, "not_to_self", exceptions.UnableToMigrateToSelf, "Unable to migrate instance (web) to current host (a)"),
+    "to itself, forced": ({"destination": SOURCE, "force": True}, "not_to_self", exceptions.UnableToMigrateToSelf, "to current host (a)"),
+    "to itself, as the scheduler says it": (
+        {"destination": replace(SOURCE, disabled=True), "force": False},
+        "not_to_self",
+        exceptions.NoValidHost,
+        "No valid host was found. There are not enough hosts available.",
+    ),
+    "disabled": (
+        destination(disabled=True, disabled_reason="new disks"),
+        "destination_enabled",
+        exceptions.NoValidHost,
+        "No valid host was found. Host b is disabled: new disks",
+    ),
+    "disabled, nobody knows why": (destination(disabled=True) | {"force": False}, "destination_enabled", exceptions.NoValidHost, "Host b is disabled."),
+    "destination forced down": (destination(forced_down=True) | {"force": True}, "destination_up", exceptions.ComputeServiceUnavailable, "service of b is"),
     "destination away": (destination(facts=None), "destination_up", exceptions.ComputeServiceUnavailable, "Compute service of b is unavailable"),
     "other hypervisor": (destination(facts=host(hypervisor_type="Xen")), "same_hypervisor_type", exceptions.InvalidHypervisorType, "(QEMU on the source, Xen"),
     "older": (
@@ -58,6 +74,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, type[exceptions.Refused], str]] = 
     "block, but shared": ({"block_migration": True}, "storage", exceptions.InvalidLocalStorage, "a is not on local storage"),
     "block, no disk": ({"block_migration": True, "shared": {}}, "storage", exceptions.InvalidLocalStorage, "a is not on local storage"),
     "block, and local": ({"block_migration": True, "shared": {"/x": False}}, "storage", PRECHECK, "Local disks cannot be moved by this version of livemig: /x"),
+    "auto, and local": (
+        {"block_migration": None, "shared": {"/x": False, "/y": True}},
+        "storage",
+        PRECHECK,
+        "Local disks cannot be moved by this version of livemig: /x",
+    ),
     "one disk is local": ({"shared": {"/x": True, "/y": False}}, "storage", exceptions.InvalidSharedStorage, "b is not on shared storage"),
 }
 
@@ -68,6 +90,10 @@ PASSED: dict[str, dict[str, Any]] = {
     "just enough memory": destination(facts=host(memory_free_mib=2049)),
     "nothing known of the CPU": {"cpu_fits": None},
     "no disk": {"shared": {}},
+    "auto, all shared": {"block_migration": None},
+    "auto, no disk": {"block_migration": None, "shared": {}},
+    "disabled, but forced": destination(disabled=True) | {"force": True},
+    "away from a disabled host": source(disabled=True) | {"force": False},
 }
 
 

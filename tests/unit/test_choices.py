@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,9 @@ def migration(number: int, source: str, destination: str | None = None) -> Migra
         requested_host=None,
         block_migration=False,
         disk_over_commit=None,
+        force=None,
         abort_requested=False,
+        completion_forced=False,
         policy=Policy(),
         request_id="req",
         user_id="",
@@ -64,14 +66,18 @@ def test_admission(case: str) -> None:
     assert [each.id for each in choose(migrations(queued), migrations(admitted), limit)] == expected
 
 
-def host(name: str, free: int, up: bool = True) -> Host:
-    return Host(name, f"uuid-{name}", up, "QEMU", 7_000_000, 9_000_000, 8, 8192, free, None)
+def host(name: str, free: int, up: bool = True, **word: Any) -> Host:
+    said: dict[str, Any] = {"up": up, "forced_down": False, "disabled": False, "disabled_reason": None, "memory_free_mib": free, **word}
+    rest = {field.name: None for field in fields(Host) if field.name not in said}
+    return Host(**{**rest, "name": name}, **said)
 
 
 # hosts, destinations of what is under way (the source is "a"), names in order
 CANDIDATES: dict[str, tuple[list[Host], list[str | None], list[str]]] = {
     "none": ([host("a", 10)], [], []),
     "not the source, not one that is away": ([host("a", 10), host("b", 10, up=False), host("c", 1)], [], ["c"]),
+    "not one that is disabled": ([host("b", 30, disabled=True), host("c", 1)], [], ["c"]),
+    "not one that was forced down": ([host("b", 30, forced_down=True), host("c", 1)], [], ["c"]),
     "most free memory": ([host("b", 10), host("c", 30), host("d", 20)], [], ["c", "d", "b"]),
     "by name": ([host("c", 10), host("b", 10)], [], ["b", "c"]),
     "fewest incoming": ([host("b", 30), host("c", 20), host("d", 10)], ["b", "b", "c"], ["d", "c", "b"]),
@@ -90,7 +96,7 @@ DISK = Disk("vda", "file", "/srv/web")
 GUEST = Guest(memory_mib=2048, vcpus=2, disks=(DISK,))
 FACTS = HostFacts("node", "QEMU", 4_000_000, 9_000_000, 8, 8192, 4096)
 SETTINGS = HostSettings("b", "qemu+tcp://b/system", "qemu+tls://b/system", None)
-SITUATION = Situation("web", End("a", facts=FACTS), End("b", facts=FACTS), False, GUEST, shared={"/srv/web": True})
+SITUATION = Situation("web", End("a", facts=FACTS), End("b", facts=FACTS), False, guest=GUEST, shared={"/srv/web": True})
 PLAN = Plan("qemu+tls://b/system", None, persistent=True, shared_files=True, bandwidth_mib_s=0, auto_converge=False)
 
 

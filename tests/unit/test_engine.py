@@ -42,6 +42,10 @@ class When(logging.Handler):
         self._words = words
         self._deed: Callable[[], object] | None = deed
 
+    def createLock(self) -> None:
+        """None: the deed may wait, and other threads have something to say meanwhile."""
+        self.lock = None
+
     def emit(self, record: logging.LogRecord) -> None:
         if self._deed is not None and self._words in record.getMessage():
             deed, self._deed = self._deed, None

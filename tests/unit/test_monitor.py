@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livemig.conductor.monitor import Abort, Action, Memory, Pause, SetDowntime, completion_timeout_s, decide, downtime_at, downtime_step
+from livemig.conductor.monitor import Abort, Action, Memory, Pause, SetDowntime, Wishes, completion_timeout_s, decide, downtime_at, downtime_step
 from livemig.facts import Job, Policy
 
 GOING = Job(outgoing=True, memory_total_bytes=2**31, memory_remaining_bytes=2**30)
@@ -70,9 +70,24 @@ def test_transcripts(case: str) -> None:
     policy, memory_mib, lines = TRANSCRIPTS[case]
     memory, said = Memory(), []
     for elapsed_s, job, _expected in lines:
-        memory, actions = decide(policy, memory, job, memory_mib, elapsed_s)
+        memory, actions = decide(policy, memory, job, memory_mib, elapsed_s, Wishes())
         said.append((elapsed_s, job, actions))
     assert said == lines
+
+
+def test_an_abort_is_wanted_at_every_look_and_is_all_that_is_done() -> None:
+    memory, wishes = Memory(), Wishes(abort=True, completion=True)
+    for elapsed_s, job in ((0.0, NOT_YET), (0.5, GOING), (150.0, GOING), (9999.0, GOING)):
+        assert decide(Policy(), memory, job, 2048, elapsed_s, wishes) == (memory, [Abort("libvirt is told to stop the job")])
+
+
+def test_completion_is_wanted_at_every_look_and_waives_the_time_out() -> None:
+    memory, wishes, said = Memory(), Wishes(completion=True), []
+    for elapsed_s, job in ((0.0, NOT_YET), (0.5, GOING), (1.0, GOING), (9999.0, GOING), (9999.5, GOING)):
+        memory, actions = decide(Policy(), memory, job, 2048, elapsed_s, wishes)
+        said.append(actions)
+    pause: list[Action] = [Pause("the guest is paused, for the migration to complete")]
+    assert said == [[], [SetDowntime(50), *pause], pause, [SetDowntime(500), *pause], pause]
 
 
 def test_downtime_never_exceeds_the_permitted_one() -> None:
