@@ -254,6 +254,34 @@ def test_a_guest_that_is_just_leaving_is_left_alone(stage: Stage, caplog: pytest
     assert "was not switched off" in caplog.text
 
 
+def test_a_guest_that_is_to_leave_is_left_alone(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Its migration is accepted, and libvirt has not been told yet."""
+    web = stage.have(ignores_acpi=True)
+    stage.do("stop")
+    stage.runtime.sleep(10)
+    stage.service.conductor.engine.stop()
+    stage.service.begin(WEB)
+    stage.runtime.sleep(55)
+    assert web.runs
+    assert "was not switched off: Cannot 'stop'" in caplog.text
+
+
+def test_a_host_that_dies_in_the_middle_of_a_deed_is_looked_at_later(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.have()
+    stage.service.fleet.latency_s = 1.0
+
+    def die() -> None:
+        stage.runtime.sleep(5.5)
+        stage.node1.up = False
+
+    stage.runtime.start("die", die)
+    with pytest.raises(exceptions.HypervisorUnavailable):
+        for _ in range(9):
+            stage.do("pause")
+            stage.do("unpause")
+    assert "is shown as it was until host node1 is looked at again" in caplog.text
+
+
 def test_a_host_that_goes_away_meanwhile_is_waited_for(stage: Stage) -> None:
     web = stage.have(ignores_acpi=True)
     stage.do("stop")

@@ -185,6 +185,22 @@ def test_what_an_agent_says_is_shown(service: Service) -> None:
     assert shown(service, "web") == ["10.0.0.1"]
 
 
+def test_a_guest_that_is_paused_before_its_agent_is_asked(service: Service) -> None:
+    """The question fails, and is put again after the next look."""
+    web = guest(service, "web", 1)
+    other = guest(service, "web2", 2)
+    web.load.ignores_questions = True
+    service.runtime.sleep(1)
+    web.become(C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_USER)
+    web.load.ignores_questions = False
+    service.fleet.changed()
+    service.runtime.sleep(1)
+    assert (shown(service, "web"), shown(service, "web2")) == ([], ["10.0.0.2"])
+    web.become(C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_UNPAUSED)
+    service.runtime.sleep(130)
+    assert shown(service, "web") == ["10.0.0.1"] and other.runs
+
+
 def test_agents_that_never_answer_hold_up_neither_the_watcher_nor_for_long_the_others(service: Service) -> None:
     hanging = [guest(service, f"a{number}", number) for number in range(1, 3)]
     for each in hanging:
