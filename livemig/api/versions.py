@@ -16,6 +16,8 @@ from livemig.microversions import MAX, MIN, Version
 
 # Nova's dates; clients only show them.
 _UPDATED = {"v2.0": "2011-01-21T11:33:21Z", "v2.1": "2013-07-23T11:33:21Z"}
+# Nova's pattern (nova/api/openstack/api_version_request.py), with an end to the numbers.
+_VERSION = re.compile(r"([1-9][0-9]{0,8})\.([1-9][0-9]{0,8}|0)")
 _PATHS = re.compile(r"/?|/(?P<version>v2(?:\.1)?)(?:/(?P<project>[0-9a-fA-F-]{32,36}))?/?")
 
 
@@ -71,12 +73,11 @@ def negotiate(request: webob.Request) -> Version:
         return MIN
     if asked.lower() == "latest":
         return MAX
-    try:
-        version = microversion_parse.parse_version_string(asked)
-    except TypeError:
+    found = _VERSION.fullmatch(asked)
+    if found is None:
         detail = f"API Version String {asked} is of invalid format. Must be of format MajorNum.MinorNum."
-        raise webob.exc.HTTPBadRequest(detail) from None
-    wanted: Version = (version.major, version.minor)
+        raise webob.exc.HTTPBadRequest(detail)
+    wanted: Version = (int(found[1]), int(found[2]))
     if not MIN <= wanted <= MAX:
         limits = f"Minimum is {microversions.text(MIN)} and maximum is {microversions.text(MAX)}."
         raise webob.exc.HTTPNotAcceptable(f"Version {asked} is not supported by the API. {limits}")
