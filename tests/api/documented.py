@@ -16,7 +16,7 @@ from livemig.api.routes import ROUTES
 
 Application = Callable[..., Iterable[bytes]]
 
-_ROOT = re.compile(r"/(?:v2\.1|v2)(?:/(?:[0-9a-fA-F]{32}|[0-9a-fA-F-]{36}))?(?=/|$)")
+_ROOT = re.compile(r"(?:/v2\.1|/v2)?(?:/(?:[0-9a-fA-F]{32}|[0-9a-fA-F-]{36}))?(?=/|$)")
 
 
 @cache
@@ -32,7 +32,7 @@ class Documented:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         request = webob.Request(environ)
-        path, method = request.path_info, request.method
+        path, method = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace"), request.method
         response = request.get_response(self._application)
         marked = response.headers.get(microversions.LEGACY_HEADER)
         found = _ROOT.match(path)

@@ -11,6 +11,7 @@ from gabbi import fixture
 
 from livemig.runtime import ThreadRuntime
 from livemig.testing.fleet import guest_uuid
+from tests.api.world import GUESTS, World
 from tests.service import Service
 
 _current: list[Service] = []
@@ -27,6 +28,24 @@ class Fleet(fixture.GabbiFixture):  # type: ignore[misc]
         os.environ.update(SERVER=guest_uuid("web"), OFF=guest_uuid("off"))
         service.__enter__()
         _current.append(service)
+
+    def stop_fixture(self) -> None:
+        _current.pop().__exit__()
+
+
+class Furnished(fixture.GabbiFixture):  # type: ignore[misc]
+    """One of everything (tests/api/world.py): $WEB, $OFF, … are the ids of the guests, $NODE1 and $NODE1_SERVICE those of hosts, $BUSY_MIGRATION a number."""
+
+    def start_fixture(self) -> None:
+        world = World(Path(tempfile.mkdtemp()))
+        _current.append(world)
+        world.__enter__().furnish()
+        os.environ.update({name.upper(): world.id(name) for name in GUESTS})
+        os.environ.update({host.name.upper(): host.uuid for host in world.store.hosts.all()})
+        os.environ.update({f"{host.name.upper()}_SERVICE": host.service_uuid for host in world.store.hosts.all()})
+        for name in ("web", "busy", "gone"):
+            migration = world.store.migrations.of_server(world.id(name))[0]
+            os.environ.update({f"{name.upper()}_MIGRATION": str(migration.id), f"{name.upper()}_MIGRATION_UUID": migration.uuid})
 
     def stop_fixture(self) -> None:
         _current.pop().__exit__()

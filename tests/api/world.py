@@ -58,6 +58,11 @@ OPTIONS: dict[str, Any] = {
 RESTLESS = 100_000.0  # MiB/s: more than any network carries, so that a migration never ends by itself
 
 
+GUESTS = (
+    *("web", "roamer", "pauser", "sleeper", "switch", "locked", "broken", "gone", "busy", "forced", "aborted", "novas", "owned", "paused", "off", "saved"),
+)
+
+
 class World(Service):
     """`id("web")` is a guest's id, `do` an action on it.
 
