@@ -13,7 +13,7 @@ from livemig.api.request import Request
 _MEDIA_TYPES = ("application/json", "application/vnd.openstack.compute+json", "text/plain", "")
 # What JSON can write and no database or log can: NUL, and halves of surrogate pairs.
 _ESCAPES = re.compile(rb"\\u(0000|d[89a-f][0-9a-f]{2})", re.IGNORECASE)
-_UNSPEAKABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSPEAKABLE = re.compile(r"(?<!\\)(\\\\)*\\u0000|[\ud800-\udfff]")  # in JSON that is written as it is, but for control characters
 
 
 def read(request: Request) -> Any:
