@@ -19,7 +19,8 @@ from oslo_config import cfg
 from oslo_db import options as db_options
 from oslo_log import log
 
-from livemig.facts import Aggregate, Policy
+from livemig.facts import Policy
+from livemig.records import Aggregate
 
 DEFAULT_OPTS = [
     cfg.ListOpt(

@@ -20,7 +20,8 @@ with warnings.catch_warnings():  # as in livemig.rpc: both import their eventlet
     backend.init_backend(backend.BackendType.THREADING)
     import oslo_messaging
 
-from livemig.facts import Address, Flavor, Migration, PowerState, Server
+from livemig.facts import Address, Flavor, PowerState
+from livemig.records import Migration, Server
 from livemig.runtime import Outbox, Runtime
 
 LOG = logging.getLogger(__name__)

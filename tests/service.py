@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from livemig.api.request import Request, Services
 from livemig.conductor.service import Conductor
 from livemig.db.engine import Database
 from livemig.db.store import Store
-from livemig.facts import Diagnostics, Migration, MigrationRequest
+from livemig.facts import Diagnostics, MigrationRequest
 from livemig.policies import Policies
+from livemig.records import Migration
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.testing.fleet import Fleet
 from tests.api.documented import Documented
@@ -50,7 +52,7 @@ class DirectClient:
 class Service(AbstractContextManager["Service"]):
     """API, store and conductor over a fleet of three hosts. `options` are given as group__name, or name for [DEFAULT]."""
 
-    def __init__(self, directory: Path, runtime: Runtime, client: Any = None, **options: Any) -> None:
+    def __init__(self, directory: Path, runtime: Runtime, client: Any = None, database: Callable[..., Database] = Database, **options: Any) -> None:
         self.runtime = runtime
         self.directory = directory
         self._patience = 0.02 if isinstance(runtime, ThreadRuntime) else 0.25
@@ -58,7 +60,7 @@ class Service(AbstractContextManager["Service"]):
         for name in HOSTS:
             self.fleet.add_host(name)
         self.conf = _conf(directory, options)
-        self.store = Store(Database(self.conf.database.connection, sqlite_synchronous=False), runtime)
+        self.store = Store(database(self.conf.database.connection, sqlite_synchronous=False), runtime)
         self.store.database.upgrade()
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
         services = Services(

@@ -18,10 +18,10 @@ from typing import Any
 
 from livemig.db.engine import Database
 from livemig.db.store import Store
-from livemig.facts import Migration
 from livemig.lab.lab import Lab
 from livemig.lab.service import Service
 from livemig.lab.shell import LabError
+from livemig.records import Migration
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.states import Status
 from tests.clients.environments import environment

@@ -10,7 +10,7 @@ import webob.exc
 from livemig import microversions
 from livemig.api.request import Request
 from livemig.api.views import links
-from livemig.facts import Aggregate
+from livemig.records import Aggregate
 
 
 def list_aggregates(request: Request) -> webob.Response:

@@ -9,7 +9,7 @@ import webob
 from livemig.api import zones
 from livemig.api.request import Request
 from livemig.api.views import links
-from livemig.facts import Host
+from livemig.records import Host
 
 
 def list_zones(request: Request) -> webob.Response:

@@ -9,7 +9,7 @@ import webob
 from livemig import exceptions
 from livemig.api import zones
 from livemig.api.request import Request
-from livemig.facts import Usage
+from livemig.records import Usage
 
 
 def list_hosts(request: Request) -> webob.Response:

@@ -14,7 +14,7 @@ from livemig.api.request import Request
 from livemig.api.schemas import validation
 from livemig.api.views import hypervisors as view
 from livemig.api.views import links
-from livemig.facts import Host, Usage
+from livemig.records import Host, Usage
 
 
 def list_hypervisors(request: Request) -> webob.Response:

@@ -14,7 +14,7 @@ from livemig.api.schemas import validation
 from livemig.api.views import instance_actions as view
 from livemig.api.views import links
 from livemig.db.selection import Selection
-from livemig.facts import Action
+from livemig.records import Action
 
 
 def list_actions(request: Request) -> webob.Response:

@@ -8,7 +8,7 @@ import webob
 
 from livemig import microversions
 from livemig.api.request import Request
-from livemig.facts import Usage
+from livemig.records import Usage
 
 UNLIMITED = -1
 

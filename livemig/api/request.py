@@ -12,9 +12,9 @@ import webob
 from livemig import exceptions
 from livemig.context import RequestContext
 from livemig.db.store import Store
-from livemig.facts import Aggregate, Server
 from livemig.microversions import Version
 from livemig.policies import Policies
+from livemig.records import Aggregate, Server
 from livemig.rpc import ConductorClient
 from livemig.runtime import Runtime
 

@@ -17,7 +17,8 @@ from livemig.api.request import Request
 from livemig.api.schemas import server_actions as schemas
 from livemig.api.schemas import validation
 from livemig.api.schemas.validation import Versioned
-from livemig.facts import Migration, MigrationRequest, Outcome, Server
+from livemig.facts import MigrationRequest, Outcome
+from livemig.records import Migration, Server
 from livemig.states import Status
 
 LOG = log.getLogger(__name__)

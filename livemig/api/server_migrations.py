@@ -15,7 +15,7 @@ from livemig.api.schemas import validation
 from livemig.api.server_actions import accepted, body
 from livemig.api.views import migrations as view
 from livemig.db.selection import Selection
-from livemig.facts import Migration, Server
+from livemig.records import Migration, Server
 from livemig.states import IN_PROGRESS, Status
 
 _OPEN = tuple(status.value for status in IN_PROGRESS)

@@ -18,7 +18,7 @@ from livemig.api.views import links
 from livemig.api.views import servers as view
 from livemig.db.rows import OWNER
 from livemig.db.selection import Selection
-from livemig.facts import Server
+from livemig.records import Server
 
 
 def list_servers(request: Request) -> webob.Response:

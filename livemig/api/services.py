@@ -15,7 +15,7 @@ from livemig.api.schemas import services as schemas
 from livemig.api.schemas import validation
 from livemig.api.schemas.validation import Versioned
 from livemig.api.views import services as view
-from livemig.facts import Host
+from livemig.records import Host
 
 BINARY = "nova-compute"  # what clients look for
 

@@ -19,7 +19,7 @@ from livemig.api.request import Request
 from livemig.api.schemas import validation
 from livemig.api.views import links
 from livemig.db.selection import Selection
-from livemig.facts import Server
+from livemig.records import Server
 
 _PERIOD = timedelta(weeks=4)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from livemig.facts import Aggregate
+from livemig.records import Aggregate
 
 DEFAULT = "nova"  # Nova's ([DEFAULT] default_availability_zone)
 

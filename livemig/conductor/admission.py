@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from livemig.facts import Migration
+from livemig.records import Migration
 
 
 def choose(queued: Sequence[Migration], admitted: Sequence[Migration], outbound_limit: int) -> list[Migration]:

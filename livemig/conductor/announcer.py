@@ -11,8 +11,9 @@ from oslo_log import log
 
 from livemig import exceptions
 from livemig.db.store import Store
-from livemig.facts import Aggregate, Migration, Outcome, Server
+from livemig.facts import Outcome
 from livemig.notifications import Notifications
+from livemig.records import Aggregate, Migration, Server
 from livemig.states import Status
 
 LOG = log.getLogger(__name__)

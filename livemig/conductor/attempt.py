@@ -13,8 +13,9 @@ from livemig import exceptions
 from livemig.conductor import monitor
 from livemig.conductor.verdict import Verdict, judge
 from livemig.db.store import Store
-from livemig.facts import Disconnected, HostEvent, Iteration, Job, JobCompleted, Migration, Outcome, Plan, Presence, ServerChanged
+from livemig.facts import Disconnected, HostEvent, Iteration, Job, JobCompleted, Outcome, Plan, Presence, ServerChanged
 from livemig.hypervisor.connection import Hypervisor
+from livemig.records import Migration
 from livemig.runtime import Mailbox, Runtime
 from livemig.states import Status
 

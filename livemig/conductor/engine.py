@@ -21,8 +21,9 @@ from livemig.conductor.inventory import Inventory
 from livemig.conductor.survey import Survey
 from livemig.db.migrations import API
 from livemig.db.store import Store
-from livemig.facts import Migration, Outcome
+from livemig.facts import Outcome
 from livemig.hypervisor.connection import Hypervisor
+from livemig.records import Migration
 from livemig.runtime import Runtime
 from livemig.states import ADMITTED, Status
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from livemig.facts import Host, Migration
+from livemig.records import Host, Migration
 
 
 def candidates(hosts: Iterable[Host], source: str, under_way: Iterable[Migration]) -> Sequence[Host]:

@@ -9,9 +9,10 @@ from livemig import exceptions
 from livemig.conductor.checks import End, Situation, file_paths
 from livemig.conductor.inventory import Inventory
 from livemig.db.hosts import Hosts
-from livemig.facts import Guest, HostFacts, Migration
+from livemig.facts import Guest, HostFacts
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.storage import same_directory
+from livemig.records import Migration
 
 
 class Survey:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from livemig import exceptions, facts
+from livemig import exceptions, records
 from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.rows import to_action
@@ -28,7 +28,7 @@ class Actions:
         self._runtime = runtime
 
     @retried
-    def start(self, server: facts.Server, action: str, asked_by: Any) -> int:
+    def start(self, server: records.Server, action: str, asked_by: Any) -> int:
         """Take down that somebody (a `RequestContext`) asks for something; the action's id."""
         with self._database.write() as session:
             return insert_action(session, self._runtime.now(), server, action, asked_by)
@@ -41,7 +41,7 @@ class Actions:
         with self._database.write() as session:
             session.execute(update(models.Action).where(models.Action.id == action_id).values(**values))
 
-    def find(self, selection: Selection) -> Sequence[facts.Action]:
+    def find(self, selection: Selection) -> Sequence[records.Action]:
         """The actions of a selection, whose marker is a request's id. Raises ActionNotFound for it."""
         action = models.Action
         with self._database.read() as session:
@@ -53,7 +53,7 @@ class Actions:
             rows = session.scalars(paged(narrowed(select(action), action, selection), action, selection, marker))
             return [to_action(row) for row in rows]
 
-    def get(self, server_uuid: str, request_id: str) -> facts.Action:
+    def get(self, server_uuid: str, request_id: str) -> records.Action:
         """The first action of a request on a server. Raises ActionNotFound."""
         action = models.Action
         with self._database.read() as session:
@@ -63,7 +63,7 @@ class Actions:
             return to_action(row)
 
 
-def insert_action(session: Session, now: datetime, server: facts.Server | models.Server, action: str, asked_by: Any, **values: Any) -> int:
+def insert_action(session: Session, now: datetime, server: records.Server | models.Server, action: str, asked_by: Any, **values: Any) -> int:
     """The row of an action, within another transaction; its id. Where nobody is authenticated, it is the action of the server's owner."""
     row = {
         "server_uuid": server.uuid,

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 
-from livemig import exceptions, facts
+from livemig import exceptions, records
 from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.rows import to_host
 from livemig.db.servers import sums
-from livemig.facts import HostFacts, Usage
+from livemig.facts import HostFacts
+from livemig.records import Usage
 from livemig.runtime import Runtime
 
 
@@ -63,7 +64,7 @@ class Hosts:
             session.execute(update(models.Host).where(models.Host.name == name).values(up=False, updated_at=self._runtime.now()))
 
     @retried
-    def decide(self, name: str, **word: Any) -> facts.Host:
+    def decide(self, name: str, **word: Any) -> records.Host:
         """Take down an operator's word: `disabled`, `disabled_reason`, `forced_down`. Raises HostNotFound."""
         with self._database.write() as session:
             session.execute(update(models.Host).where(models.Host.name == name, models.Host.configured).values(**word))
@@ -72,23 +73,23 @@ class Hosts:
                 raise exceptions.HostNotFound(host=name)
             return to_host(row)
 
-    def get(self, name: str) -> facts.Host | None:
+    def get(self, name: str) -> records.Host | None:
         """A configured host."""
         return self.by("name", name)
 
-    def by(self, key: str, value: Any) -> facts.Host | None:
+    def by(self, key: str, value: Any) -> records.Host | None:
         """The configured host with this `uuid`, `service_uuid` or `number`."""
         with self._database.read() as session:
             row = session.scalars(select(models.Host).where(models.Host.configured, getattr(models.Host, key) == value)).one_or_none()
             return None if row is None else to_host(row)
 
-    def all(self) -> list[facts.Host]:
+    def all(self) -> list[records.Host]:
         """The configured hosts, by name."""
         with self._database.read() as session:
             rows = session.scalars(select(models.Host).where(models.Host.configured).order_by(models.Host.name))
             return [to_host(row) for row in rows]
 
-    def named(self, names: Iterable[str]) -> dict[str, facts.Host]:
+    def named(self, names: Iterable[str]) -> dict[str, records.Host]:
         """Those of these hosts that are configured, by name."""
         with self._database.read() as session:
             rows = session.scalars(select(models.Host).where(models.Host.configured, models.Host.name.in_(list(names))))

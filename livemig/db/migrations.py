@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from livemig import exceptions, facts
+from livemig import exceptions, records
 from livemig.db import models
 from livemig.db.actions import ERROR, SUCCESS, insert_action
 from livemig.db.engine import Database, retried
@@ -28,6 +28,9 @@ ABORTABLE = (*NOT_BEGUN, Status.RUNNING)
 MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (nova/compute/api.py, live_migrate)
 
 
+Choose = Callable[[Sequence[records.Migration], Sequence[records.Migration]], Sequence[records.Migration]]
+
+
 class Migrations:
     """Migrations, from the request to the end."""
 
@@ -36,7 +39,7 @@ class Migrations:
         self._runtime = runtime
 
     @retried
-    def begin(self, server_uuid: str, request: MigrationRequest, policy: Policy, asked_by: Any, seconds: float) -> facts.Migration:
+    def begin(self, server_uuid: str, request: MigrationRequest, policy: Policy, asked_by: Any, seconds: float) -> records.Migration:
         """Accept a migration: the row, and the server MIGRATING, in one transaction.
 
         `asked_by` is a `RequestContext`. For `seconds` the lease is the API's, until a conductor takes it; with 0 it is free for all from the start.
@@ -74,12 +77,12 @@ class Migrations:
             insert_action(session, now, found, "live-migration", asked_by, migration_id=row.id)
             return to_migration(row)
 
-    def get(self, migration_id: int) -> facts.Migration:
+    def get(self, migration_id: int) -> records.Migration:
         """By its number. Raises NoResultFound: only those that exist are asked for."""
         with self._database.read() as session:
             return to_migration(session.scalars(select(models.Migration).where(models.Migration.id == migration_id)).one())
 
-    def find(self, selection: Selection) -> Sequence[facts.Migration]:
+    def find(self, selection: Selection) -> Sequence[records.Migration]:
         """The migrations of a selection. Raises MigrationNotFound for its marker, which is a migration's uuid."""
         migration = models.Migration
         with self._database.read() as session:
@@ -91,19 +94,19 @@ class Migrations:
             rows = session.scalars(paged(narrowed(select(migration), migration, selection), migration, selection, marker))
             return [to_migration(row) for row in rows]
 
-    def open(self) -> Sequence[facts.Migration]:
+    def open(self) -> Sequence[records.Migration]:
         """All migrations in progress, oldest first."""
         with self._database.read() as session:
             rows = session.scalars(select(models.Migration).where(models.Migration.active_server_uuid.is_not(None)).order_by(models.Migration.id))
             return [to_migration(row) for row in rows]
 
-    def of_server(self, server_uuid: str) -> Sequence[facts.Migration]:
+    def of_server(self, server_uuid: str) -> Sequence[records.Migration]:
         """All migrations of one server, newest first."""
         with self._database.read() as session:
             rows = session.scalars(select(models.Migration).where(models.Migration.server_uuid == server_uuid).order_by(models.Migration.id.desc()))
             return [to_migration(row) for row in rows]
 
-    def events(self, migration_id: int) -> Sequence[facts.MigrationEvent]:
+    def events(self, migration_id: int) -> Sequence[records.MigrationEvent]:
         """The event log of a migration, in order."""
         event = models.MigrationEvent
         with self._database.read() as session:
@@ -145,7 +148,7 @@ class Migrations:
     @retried
     def finish(
         self,
-        migration: facts.Migration,
+        migration: records.Migration,
         outcome: Outcome,
         owner: str | None,
         presences: Mapping[str, Presence] | None = None,
@@ -162,7 +165,7 @@ class Migrations:
     def _finish(
         self,
         session: Session,
-        migration: facts.Migration,
+        migration: records.Migration,
         outcome: Outcome,
         owner: str | None,
         presences: Mapping[str, Presence] | None = None,
@@ -190,7 +193,7 @@ class Migrations:
         return True
 
     @retried
-    def progress(self, migration: facts.Migration, job: Job) -> None:
+    def progress(self, migration: records.Migration, job: Job) -> None:
         """Take down how far a running job is."""
         now = self._runtime.now()
         with self._database.write() as session:
@@ -236,7 +239,7 @@ class Migrations:
         with self._database.write() as session:
             session.execute(update(models.Migration).where(*whose).values(lease_owner=None, lease_expires_at=None))
 
-    def orphans(self) -> Sequence[facts.Migration]:
+    def orphans(self) -> Sequence[records.Migration]:
         """Open migrations whose lease is free, oldest first."""
         migration = models.Migration
         query = select(migration).where(migration.active_server_uuid.is_not(None), self._free()).order_by(migration.id)
@@ -244,7 +247,9 @@ class Migrations:
             return [to_migration(row) for row in session.scalars(query)]
 
     @retried
-    def admit(self, owner: str, choose: Callable[[Sequence[facts.Migration], Sequence[facts.Migration]], Sequence[facts.Migration]]) -> list[facts.Migration]:
+    def admit(
+        self, owner: str, choose: Callable[[Sequence[records.Migration], Sequence[records.Migration]], Sequence[records.Migration]]
+    ) -> list[records.Migration]:
         """Let queued migrations of `owner` in, under one lock for all conductors.
 
         `choose(queued, admitted)` names those that may start; they become preparing and are returned.
@@ -259,7 +264,7 @@ class Migrations:
             return [row for row in chosen if self._advance(session, row.id, Status.PREPARING, owner)]
 
     @retried
-    def ask_abort(self, migration: facts.Migration, asked_by: Any) -> bool:
+    def ask_abort(self, migration: records.Migration, asked_by: Any) -> bool:
         """Somebody wants a migration stopped. One that libvirt was not told of ends here and now; of another the wish is noted, for its conductor.
 
         False when it is over, or in post-copy, which has no way back. All in one transaction: between the wish and the end nobody can tell libvirt.
@@ -272,12 +277,12 @@ class Migrations:
             return True
 
     @retried
-    def ask_completion(self, migration: facts.Migration, asked_by: Any) -> bool:
+    def ask_completion(self, migration: records.Migration, asked_by: Any) -> bool:
         """Somebody wants a running migration to complete, whatever it costs the guest. False when it does not run (any more)."""
         with self._database.write() as session:
             return self._ask(session, migration, asked_by, "live_migration_force_complete", "force complete", "completion_forced", (Status.RUNNING,))
 
-    def _ask(self, session: Session, known: facts.Migration, asked_by: Any, action: str, kind: str, wish: str, states: Collection[Status]) -> bool:
+    def _ask(self, session: Session, known: records.Migration, asked_by: Any, action: str, kind: str, wish: str, states: Collection[Status]) -> bool:
         migration, now = models.Migration, self._runtime.now()
         rule = (migration.id == known.id, migration.status.in_([status.value for status in states]))
         if not session.execute(update(migration).where(*rule).values({wish: True, "updated_at": now})).rowcount:  # type: ignore[attr-defined]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from livemig import facts
+from livemig import facts, records
 from livemig.db import models
-from livemig.facts import Address, Flavor, HostStatus, ServerFacts
+from livemig.facts import Address, Flavor, ServerFacts
+from livemig.records import HostStatus
 from livemig.states import Status
 
 T = TypeVar("T")
@@ -18,31 +19,31 @@ def _same_names(kind: type[T], row: Any, **converted: Any) -> T:
     return kind(**values, **converted)
 
 
-def to_host(row: models.Host) -> facts.Host:
-    return _same_names(facts.Host, row)
+def to_host(row: models.Host) -> records.Host:
+    return _same_names(records.Host, row)
 
 
-def to_server(row: models.Server, up: bool | None, forced_down: bool | None, disabled: bool | None) -> facts.Server:
+def to_server(row: models.Server, up: bool | None, forced_down: bool | None, disabled: bool | None) -> records.Server:
     """A server, and what stands in its host's row; None where that is missing."""
     addresses = tuple(Address(**address) for address in row.addresses)
     status = HostStatus.UNKNOWN if up is None else HostStatus.DOWN if not up or forced_down else HostStatus.MAINTENANCE if disabled else HostStatus.UP
-    return _same_names(facts.Server, row, flavor=to_flavor(row), addresses=addresses, host_status=status)
+    return _same_names(records.Server, row, flavor=to_flavor(row), addresses=addresses, host_status=status)
 
 
 def to_flavor(row: models.Server) -> Flavor:
     return Flavor(**row.flavor) if row.flavor else own_flavor(row.memory_mib, row.vcpus)
 
 
-def to_migration(row: models.Migration) -> facts.Migration:
-    return _same_names(facts.Migration, row, status=Status(row.status), policy=facts.Policy(**row.policy))
+def to_migration(row: models.Migration) -> records.Migration:
+    return _same_names(records.Migration, row, status=Status(row.status), policy=facts.Policy(**row.policy))
 
 
-def to_event(row: models.MigrationEvent) -> facts.MigrationEvent:
-    return _same_names(facts.MigrationEvent, row)
+def to_event(row: models.MigrationEvent) -> records.MigrationEvent:
+    return _same_names(records.MigrationEvent, row)
 
 
-def to_action(row: models.Action) -> facts.Action:
-    return _same_names(facts.Action, row)
+def to_action(row: models.Action) -> records.Action:
+    return _same_names(records.Action, row)
 
 
 def from_policy(policy: facts.Policy) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.rows import from_server, to_flavor, to_server
 from livemig.db.selection import Selection, narrowed, paged
-from livemig.facts import Flavor, Presence, Server, ServerFacts, Usage
+from livemig.facts import Flavor, Presence, ServerFacts
+from livemig.records import Server, Usage
 from livemig.runtime import Runtime
 from livemig.whereabouts import SHOWN, found_again, where
 

@@ -10,11 +10,12 @@ import pytest
 from livemig import context
 from livemig.db.engine import Database
 from livemig.db.store import Store
-from livemig.facts import Migration, MigrationRequest, Policy
+from livemig.facts import MigrationRequest, Policy
 from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.lab import Lab
 from livemig.lab.service import Service
+from livemig.records import Migration
 from livemig.runtime import ThreadRuntime
 from livemig.states import Status
 

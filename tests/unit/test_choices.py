@@ -13,7 +13,8 @@ from livemig.conductor.checks import End, Situation
 from livemig.conductor.planning import plan
 from livemig.conductor.scheduling import candidates
 from livemig.conf import HostSettings
-from livemig.facts import Disk, Guest, Host, HostFacts, Migration, Plan, Policy
+from livemig.facts import Disk, Guest, HostFacts, Plan, Policy
+from livemig.records import Host, Migration
 from livemig.states import Status
 
 LONG_AGO = datetime(2026, 1, 1)

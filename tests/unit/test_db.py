@@ -24,7 +24,8 @@ from livemig.db.engine import Database
 from livemig.db.migrations import API
 from livemig.db.selection import Selection
 from livemig.db.store import Store
-from livemig.facts import HostFacts, Job, Migration, MigrationRequest, Outcome, Policy, Presence, ServerFacts
+from livemig.facts import HostFacts, Job, MigrationRequest, Outcome, Policy, Presence, ServerFacts
+from livemig.records import Migration
 from livemig.states import IN_PROGRESS, Status, sources
 from livemig.testing.runtime import VirtualRuntime
 

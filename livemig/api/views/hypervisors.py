@@ -10,8 +10,8 @@ from typing import Any
 
 from livemig import microversions
 from livemig.api.views.services import state, status
-from livemig.facts import Host, Usage
 from livemig.microversions import Version
+from livemig.records import Host, Usage
 
 Fields = dict[str, Any]
 

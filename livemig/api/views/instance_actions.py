@@ -15,8 +15,8 @@ from livemig import microversions
 from livemig.api.views import links
 from livemig.api.views.servers import host_id
 from livemig.db.actions import ERROR, SUCCESS
-from livemig.facts import Action, Migration, MigrationEvent
 from livemig.microversions import Version
+from livemig.records import Action, Migration, MigrationEvent
 from livemig.states import Status
 
 LIVE_MIGRATION = "live-migration"

@@ -7,7 +7,7 @@ from typing import Any
 from livemig import microversions
 from livemig.api.request import Request
 from livemig.api.views import links
-from livemig.facts import Migration
+from livemig.records import Migration
 from livemig.states import IN_PROGRESS
 
 LIVE_MIGRATION = "live-migration"  # livemig has no other type

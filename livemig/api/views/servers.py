@@ -11,8 +11,8 @@ from livemig import microversions
 from livemig.api import zones
 from livemig.api.request import Request
 from livemig.api.views import links
-from livemig.facts import Server
 from livemig.microversions import Version
+from livemig.records import Server
 
 # Nova's one word for a vm_state, while no task is under way.
 STATUS = {"active": "ACTIVE", "paused": "PAUSED", "suspended": "SUSPENDED", "stopped": "SHUTOFF", "error": "ERROR"}

@@ -6,8 +6,8 @@ from typing import Any
 
 from livemig import microversions
 from livemig.api.views import links
-from livemig.facts import Host
 from livemig.microversions import Version
+from livemig.records import Host
 
 
 def service(version: Version, host: Host, zone: str) -> dict[str, Any]:
