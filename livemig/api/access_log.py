@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import quote
 
 import webob
 from oslo_log import log
@@ -30,13 +31,20 @@ class AccessLog:
             '%s "%s %s" status: %s len: %s microversion: %s time: %.6f',
             request.remote_addr,
             request.method,
-            request.path_qs,
+            _path(environ),
             response.status_int,
             response.content_length or 0,
             response.headers.get(HEADER, "-").removeprefix("compute "),
             self._clock() - began,
         )
         return response(environ, start_response)
+
+
+def _path(environ: dict[str, Any]) -> str:
+    """Path and query as they were asked for, even if the path is no text."""
+    path = quote(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), safe="/~:@!$&'()*+,;=", encoding="latin-1", errors="replace")
+    query = environ.get("QUERY_STRING")
+    return f"{path}?{query}" if query else path
 
 
 def filter_factory(_global_conf: dict[str, str], **_local_conf: str) -> Callable[[Application], Application]:
