@@ -184,7 +184,7 @@ def _action(path: str, sent: bytes) -> str:
         return ""
     try:
         asked = json.loads(sent)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return next(iter(asked)) if isinstance(asked, dict) and len(asked) == 1 else ""
 
