@@ -68,7 +68,7 @@ class Servers:
             before = set(session.scalars(select(models.Sighting.server_uuid).where(models.Sighting.host == host)))
             touched = set(said) | (before if complete else set())
             write_sightings(session, host, {uuid: said[uuid].presence if uuid in said else Presence.ABSENT for uuid in touched})
-            follow(session, self._runtime.now(), touched, said)
+            follow(session, self._runtime.now(), touched, said, host)
 
     @retried
     def lock(self, uuid: str, by: str | None, reason: str | None = None) -> None:
@@ -128,8 +128,11 @@ def sums(session: Session, key: InstrumentedAttribute[str], keys: Iterable[str] 
     return {name: Usage(*map(int, figures)) for name, *figures in session.execute(query)}
 
 
-def follow(session: Session, now: datetime, uuids: Iterable[str], said: Mapping[str, ServerFacts] | None = None) -> None:
-    """Let servers follow their sightings, but for those that migrate: they are where the engine knows them to be."""
+def follow(session: Session, now: datetime, uuids: Iterable[str], said: Mapping[str, ServerFacts] | None = None, by: str = "") -> None:
+    """Let servers follow their sightings, but for those that migrate: they are where the engine knows them to be.
+
+    What is `said` of them `by` a host counts if that is where they are: a definition left elsewhere may be an old one.
+    """
     rows = {row.uuid: row for row in session.scalars(select(models.Server).where(models.Server.uuid.in_(uuids)).with_for_update())}
     sightings: dict[str, dict[str, Presence]] = {uuid: {} for uuid in sorted(uuids)}
     for sighting in session.scalars(select(models.Sighting).where(models.Sighting.server_uuid.in_(uuids))):
@@ -137,13 +140,15 @@ def follow(session: Session, now: datetime, uuids: Iterable[str], said: Mapping[
     for uuid, seen in sightings.items():
         row = rows.get(uuid)
         if row is None or row.task_state is None:
-            _place(session, now, uuid, row, seen, (said or {}).get(uuid))
+            host = where(row.host if row else None, seen)
+            _place(session, now, uuid, row, seen, host, (said or {}).get(uuid) if by == host else None)
 
 
-def _place(session: Session, now: datetime, uuid: str, row: models.Server | None, seen: dict[str, Presence], said: ServerFacts | None) -> None:
+def _place(
+    session: Session, now: datetime, uuid: str, row: models.Server | None, seen: dict[str, Presence], host: str | None, said: ServerFacts | None
+) -> None:
     if row is not None and row.lost and not found_again(seen):
         return
-    host = where(row.host if row else None, seen)
     if host is None:
         session.execute(delete(models.Server).where(models.Server.uuid == uuid))
         return

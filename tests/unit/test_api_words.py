@@ -15,9 +15,9 @@ from oslo_messaging._drivers import common as wire
 from livemig import conf as configuration
 from livemig import exceptions, microversions
 from livemig.api import errors, versions
-from livemig.api.app import Route
 from livemig.api.errors import Faults, answer, fault, status_of
 from livemig.api.loading import paste_file
+from livemig.api.routes import Route, before
 from livemig.api.schemas import server_actions as schemas
 from livemig.api.schemas import validation
 from livemig.microversions import MAX, MIN
@@ -97,9 +97,11 @@ def test_the_schema_in_force_is_the_newest_not_after_the_version() -> None:
 # Microversions
 
 
-def test_the_history_is_without_a_gap_at_its_ends() -> None:
-    assert microversions.HISTORY[MIN] and microversions.HISTORY[MAX]
-    assert MIN <= MAX
+def test_the_history_is_of_the_versions_that_have_a_name() -> None:
+    named = {value for name, value in vars(microversions).items() if isinstance(value, tuple) and name != "MAX"}
+    assert set(microversions.HISTORY) == named
+    assert min(named) == MIN and max(named) <= MAX
+    assert list(microversions.HISTORY) == sorted(named), "in order"
     assert microversions.text((2, 60)) == "2.60"
 
 
@@ -153,7 +155,13 @@ def test_answers_say_their_version() -> None:
     ],
 )
 def test_routes(method: str, path: str, parameters: dict[str, str] | None) -> None:
-    assert Route("POST", "/servers/{id}/action", lambda _request: webob.Response()).match(method, path) == parameters
+    assert Route("POST", "/servers/{id}/action", lambda _request: webob.Response(), "Act").match(method, path, MIN) == parameters
+
+
+@pytest.mark.parametrize(("version", "served"), [((2, 22), False), ((2, 23), True), ((2, 52), True), ((2, 53), False)])
+def test_a_route_is_there_from_since_to_until(version: microversions.Version, served: bool) -> None:
+    route = Route("GET", "/things", lambda _request: webob.Response(), "List", (2, 23), before((2, 53)))
+    assert (route.match("GET", "/things", version) is not None) is served
 
 
 # Errors

@@ -12,6 +12,7 @@ PRESENCES = (
     Presence.UNKNOWN,
     Presence.ABSENT,
     Presence.SHUT_OFF,
+    Presence.SAVED,
     Presence.CRASHED,
     Presence.RUNNING,
     Presence.PAUSED,
@@ -21,17 +22,18 @@ PRESENCES = (
     Presence.POST_COPY_FAILED,
 )
 MATRIX = """
-                  unknown absent off crashed running paused suspended migrating post-copy post-copy-failed
-unknown              .      .     .     .       .       .       .         .         .             .
-absent               .      L     C     C       C       C       C         .         .             .
-off                  .      S     C     C       C       C       C         .         .             .
-crashed              .      S     C     C       C       C       C         .         .             .
-running              .      S     S     S       L       L       L         .         .             .
-paused               .      S     S     S       L       L       L         .         .             .
-suspended            .      S     S     S       L       L       L         .         .             .
-migrating            .      .     .     .       .       .       .         .         .             .
-post-copy            .      .     .     .       .       .       .         .         .             .
-post-copy-failed     .      .     .     .       .       .       .         .         .             .
+                  unknown  absent     off     saved   crashed  running  paused  suspended migrating post-copy post-copy-failed
+unknown              .        .        .        .        .        .        .        .        .        .        .
+absent               .        L        C        C        C        C        C        C        .        .        .
+off                  .        S        C        C        C        C        C        C        .        .        .
+saved                .        S        C        C        C        C        C        C        .        .        .
+crashed              .        S        C        C        C        C        C        C        .        .        .
+running              .        S        S        S        S        L        L        L        .        .        .
+paused               .        S        S        S        S        L        L        L        .        .        .
+suspended            .        S        S        S        S        L        L        L        .        .        .
+migrating            .        .        .        .        .        .        .        .        .        .        .
+post-copy            .        .        .        .        .        .        .        .        .        .        .
+post-copy-failed     .        .        .        .        .        .        .        .        .        .        .
 """
 LETTERS = {"C": Verdict.COMPLETED, "S": Verdict.ON_SOURCE, "L": Verdict.LOST, ".": Verdict.UNDECIDED}
 EXPECTED = {
