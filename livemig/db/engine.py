@@ -50,8 +50,11 @@ class Database:
         engine: Engine = self._facade.writer.get_engine()
         return engine
 
-    def upgrade(self) -> None:
-        """Bring the tables to the newest revision (alembic). Safe to repeat. SQLite is set to WAL, so that readers never wait for a writer."""
+    def upgrade(self, revision: str = "head") -> None:
+        """Bring the tables to the newest revision (alembic), or to another one. Safe to repeat.
+
+        SQLite is set to WAL, so that readers never wait for a writer.
+        """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
         with _translated():
@@ -62,7 +65,7 @@ class Database:
                     connection.execute(text("BEGIN"))
             with self.engine.begin() as connection:
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                command.upgrade(config, revision)
 
     def close(self) -> None:
         self._facade.dispose_pool()

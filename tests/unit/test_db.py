@@ -100,6 +100,30 @@ def test_a_column_that_only_the_models_have_would_be_found(store: Store) -> None
         assert compare_metadata(MigrationContext.configure(connection), models.Base.metadata)
 
 
+def test_an_older_database_keeps_what_it_knows(tmp_path: Path, runtime: VirtualRuntime) -> None:
+    """From the first release's tables: hosts, servers and a migration are shown as before, with what is new at its default."""
+    database = Database(f"sqlite:///{tmp_path}/old.sqlite")
+    database.upgrade("0001")
+    rows = (
+        "INSERT INTO hosts VALUES ('a', 'ua', 1, 1, 'QEMU', 7002022, 9000000, 4, 8192, 4096, NULL), ('b', 'ub', 0, 0, '', 0, 0, 0, 0, 0, NULL)",
+        "INSERT INTO servers VALUES ('web', 'web.example', 'a', 'active', 1, NULL, 0, 0, 2048, 2, 'admin', 'admin', '2026-01-02 03:04:05.000000', NULL)",
+        "INSERT INTO migrations (id, uuid, server_uuid, status, source, block_migration, abort_requested, policy, request_id, user_id, project_id, created_at)"
+        " VALUES (7, 'u7', 'web', 'completed', 'b', 0, 0, '{}', 'req-1', 'admin', 'admin', '2026-01-02 03:04:05.000000')",
+    )
+    with database.engine.begin() as connection:
+        for row in rows:
+            connection.execute(text(row))
+    database.upgrade()
+    store = Store(database, runtime)
+    (host,) = store.hosts.all()
+    assert (host.name, host.number, host.uuid, host.disabled, host.forced_down, host.cpu) == ("a", 1, "ua", False, False, {})
+    server = store.servers.get("web")
+    assert (server.name, server.instance_name, server.flavor.id, server.addresses, server.locked_by) == ("web.example", "web.example", "2-2048", (), None)
+    migration = store.migrations.get(7)
+    assert (migration.status, migration.force, migration.completion_forced) == (Status.COMPLETED, None, False)
+    database.close()
+
+
 def test_the_store_of_the_configuration(tmp_path: Path, runtime: VirtualRuntime) -> None:
     conf = cfg.ConfigOpts()
     configuration.register(conf)

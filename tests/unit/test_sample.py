@@ -6,7 +6,7 @@ import io
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from oslo_config import generator
+from oslo_config import cfg, generator
 from oslo_policy import generator as policy_generator
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "livemig" / "livemig.conf.sample"
@@ -22,8 +22,6 @@ def test_the_sample_has_every_option_as_it_is_now() -> None:
 
 
 def _settings() -> object:
-    from oslo_config import cfg
-
     conf = cfg.ConfigOpts()
     generator.register_cli_opts(conf)
     conf(["--namespace", "livemig", "--wrap-width", "100"], default_config_files=[], default_config_dirs=[])
@@ -38,5 +36,5 @@ def test_the_sample_of_policies_has_every_rule_as_it_is_now() -> None:
     stated = _blocks((SAMPLE.parent / "policy.yaml.sample").read_text())
     made = io.StringIO()
     with redirect_stdout(made):
-        policy_generator.generate_sample(["--namespace", "livemig"])
+        policy_generator.generate_sample(["--namespace", "livemig"], cfg.ConfigOpts())
     assert _blocks(made.getvalue()) == stated, "run: oslopolicy-sample-generator --config-file etc/livemig/policy-generator.conf"
