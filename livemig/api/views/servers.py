@@ -163,10 +163,13 @@ def _flavor(through: Lens, server: Server) -> Fields:
     }
 
 
+_NO_MAC = "00:00:00:00:00:00"  # of an address whose interface is not known: Nova's field must look like a MAC
+
+
 def _addresses(server: Server) -> Fields:
     networks: Fields = {}
     for address in server.addresses:
-        shown = {"addr": address.ip, "version": address.version, "OS-EXT-IPS:type": "fixed", "OS-EXT-IPS-MAC:mac_addr": address.mac}
+        shown = {"addr": address.ip, "version": address.version, "OS-EXT-IPS:type": "fixed", "OS-EXT-IPS-MAC:mac_addr": address.mac or _NO_MAC}
         networks.setdefault(address.network, []).append(shown)
     return networks
 
