@@ -73,6 +73,8 @@ class World(Service):
     def __init__(self, directory: Path, **options: Any) -> None:
         super().__init__(directory, ThreadRuntime(), None, **OPTIONS | options)
         self.fleet.speed = 50
+        self.always: dict[str, str] = {}
+        """Headers of every request that has not its own by these names."""
 
     def __enter__(self) -> World:
         super().__enter__()
@@ -111,6 +113,9 @@ class World(Service):
                 return
             self.runtime.sleep(0.01)
         raise AssertionError("the inventory does not settle")
+
+    def request(self, method: str, path: str, **given: Any) -> Any:
+        return super().request(method, path, **{**given, "headers": {**self.always, **given.get("headers", {})}})
 
     def bring(self, name: str, status: str, action: str) -> None:
         """Do the action until the server has the status. Its watcher may have looked before another deed, and tell it afterwards."""
