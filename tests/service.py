@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from keystonemiddleware.opts import list_auth_token_opts
 from oslo_config import cfg
 from oslo_policy import opts as policy_options
 
@@ -63,10 +64,10 @@ class Service(AbstractContextManager["Service"]):
         self.store = Store(database(self.conf.database.connection, sqlite_synchronous=False), runtime)
         self.store.database.upgrade()
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
-        services = Services(
+        self.services = Services(
             self.conf, self.store, client or DirectClient(self), runtime, Policies(self.conf, runtime), configuration.aggregates(self.conf), runtime.now()
         )  # type: ignore[arg-type]
-        self.application = Documented(Validated(load_application(services)))
+        self.application = Documented(Validated(load_application(self.services)))
 
     def __enter__(self) -> Service:
         self.conductor.start()
@@ -135,6 +136,8 @@ def _conf(directory: Path, options: dict[str, Any]) -> Any:
     conf = cfg.ConfigOpts()
     configuration.register(conf)
     policy_options._register(conf)
+    for group, opts in list_auth_token_opts():
+        conf.register_opts(opts, group=group)
     for name in options.get("aggregates", ()):
         conf.register_opts(configuration.AGGREGATE_OPTS, group=f"aggregate:{name}")
     conf([], project="livemig", default_config_files=[], default_config_dirs=[])
