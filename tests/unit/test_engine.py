@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from livemig import context, exceptions
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.runtime import VirtualRuntime
+from tests.moments import when
 from tests.service import Service
 
 WEB = guest_uuid("web")
@@ -32,37 +32,6 @@ def add(service: Service, name: str = "web", **facts: Any) -> str:
     service.fleet.add_guest(name, "node1", **{"dirty_mib_s": 1, **facts})
     service.runtime.sleep(0.5)
     return guest_uuid(name)
-
-
-class When(logging.Handler):
-    """Does something in the thread that says certain words, the first time it does."""
-
-    def __init__(self, words: str, deed: Callable[[], object]) -> None:
-        super().__init__()
-        self._words = words
-        self._deed: Callable[[], object] | None = deed
-
-    def createLock(self) -> None:
-        """None: the deed may wait, and other threads have something to say meanwhile."""
-        self.lock = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._deed is not None and self._words in record.getMessage():
-            deed, self._deed = self._deed, None
-            deed()
-
-
-@contextmanager
-def when(words: str, deed: Callable[[], object]) -> Iterator[None]:
-    handler, logger = When(words, deed), logging.getLogger("livemig")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
 
 
 def lock_database(service: Service, seconds: float) -> None:
