@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import webob.exc
 
 from livemig import microversions
-from livemig.api import zones
+from livemig.api import pages, zones
 from livemig.api.request import Request
 from livemig.api.schemas import validation
 from livemig.api.views.servers import MIGRATING, STATUS
@@ -131,14 +130,7 @@ def selection(request: Request, given: Asked) -> Selection:
     for name in ("ip", "ip6"):
         if given.get(name):
             patterns["ip_addresses"] = _address_pattern(given[name][-1])
-    return Selection(equal, groups, patterns, *_period(given), sort=_order(request, given))
-
-
-def _period(given: Asked) -> tuple[datetime | None, datetime | None]:
-    since, before = (validation.moment(given[name][-1]) if given.get(name) else None for name in ("changes-since", "changes-before"))
-    if since and before and since > before:
-        raise webob.exc.HTTPBadRequest("The value of changes-since must be less than or equal to changes-before.")
-    return since, before
+    return Selection(equal, groups, patterns, *pages.period(request), sort=_order(request, given))
 
 
 def _value(text: str) -> str | None:

@@ -10,7 +10,6 @@ import webob.exc
 from livemig import exceptions, microversions
 from livemig.api import pages
 from livemig.api.request import Request
-from livemig.api.schemas import validation
 from livemig.api.views import instance_actions as view
 from livemig.api.views import links
 from livemig.db.selection import Selection
@@ -21,12 +20,8 @@ def list_actions(request: Request) -> webob.Response:
     server = _server(request)
     request.services.policies.require(request.context, "os-instance-actions:list", _project(request))
     paged = request.version >= microversions.PAGED_ACTIONS
-    since, before = request.one("changes-since"), request.one("changes-before")
-    moments = (validation.moment(since) if since else None, validation.moment(before) if before else None)
-    if moments[0] and moments[1] and moments[0] > moments[1]:
-        raise webob.exc.HTTPBadRequest("The value of changes-since must be less than or equal to changes-before.")
     limit = pages.limit(request) if paged else None
-    selection = Selection({"server_uuid": server}, (), {}, *moments, sort=(("id", "desc"),), limit=limit, marker=request.one("marker"))
+    selection = Selection({"server_uuid": server}, (), {}, *pages.period(request), sort=(("id", "desc"),), limit=limit, marker=request.one("marker"))
     try:
         actions = request.services.store.actions.find(selection)
     except exceptions.ActionNotFound:

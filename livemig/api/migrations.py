@@ -36,15 +36,12 @@ def list_migrations(request: Request) -> webob.Response:
 
 def _selection(request: Request) -> Selection:
     paged = request.version >= microversions.PAGED_MIGRATIONS
-    since, before = request.one("changes-since"), request.one("changes-before")
-    moments = (validation.moment(since) if since else None, validation.moment(before) if before else None)
-    if moments[0] and moments[1] and moments[0] > moments[1]:
-        raise webob.exc.HTTPBadRequest("The value of changes-since must be less than or equal to changes-before.")
+    since, before = pages.period(request)
     return Selection(
         _equal(request),
         _groups(request),
-        changed_since=moments[0],
-        changed_before=moments[1],
+        changed_since=since,
+        changed_before=before,
         sort=_NEWEST_FIRST if paged else _OLDEST_FIRST,
         limit=pages.limit(request),
         marker=request.one("marker"),

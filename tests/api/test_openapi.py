@@ -13,7 +13,11 @@ from tests.api.documented import documented
 from tests.service import Service
 
 
-@pytest.mark.parametrize("version", sorted(microversions.HISTORY), ids=microversions.text)
+# Where routes come and go, and where bodies change most; each takes a second.
+VERSIONS = [microversions.MIN, microversions.FORCE, microversions.UUIDS, microversions.LEAN_HYPERVISORS, microversions.MAX]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=microversions.text)
 def test_it_is_an_openapi_document(version: microversions.Version) -> None:
     OpenAPIV31SpecValidator(documented(version)).validate()  # type: ignore[no-untyped-call]
 
