@@ -12,7 +12,6 @@ from livemig.api.routes import ROUTES
 from tests.api.documented import documented
 from tests.service import Service
 
-
 # Where routes come and go, and where bodies change most; each takes a second.
 VERSIONS = [microversions.MIN, microversions.FORCE, microversions.UUIDS, microversions.LEAN_HYPERVISORS, microversions.MAX]
 
