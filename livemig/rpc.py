@@ -31,8 +31,6 @@ TOPIC = "livemig-conductor"
 VERSION = "1.0"
 
 _ALLOWED_REMOTE = ["livemig.exceptions"]
-# What says that a message did not leave: RabbitMQ's driver lets kombu's error through when it may not try again.
-_UNDELIVERED = (messaging_exceptions.MessageDeliveryFailure, kombu_exceptions.OperationalError)
 
 Answers = Mapping[str, Callable[..., Any]]  # what a conductor is asked → the function that does it, called with the message's arguments
 
@@ -113,10 +111,10 @@ class ConductorClient:
             return self._client.call(ctxt, what, **arguments)
         except exceptions.LivemigError as error:
             raise _local(error) from None
-        except messaging_exceptions.MessagingTimeout as error:
-            raise unanswered from error
-        except _UNDELIVERED as error:
+        except kombu_exceptions.OperationalError as error:  # RabbitMQ's driver lets it through when it may not try again: there was no connection
             raise exceptions.ConductorUnavailable from error
+        except (messaging_exceptions.MessagingTimeout, messaging_exceptions.MessageDeliveryFailure) as error:
+            raise unanswered from error
 
     def _reach(self) -> None:
         """Raises ConductorUnavailable while the broker was never reached: oslo.messaging's first call waits without limit for the queue of its answers."""
