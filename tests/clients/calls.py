@@ -71,4 +71,5 @@ def calls(made: str, library: str, style: str, access: Mapping[str, str], home: 
         assert process.stdin and process.stdout
         process.stdin.close()
         process.stdout.close()
+        process.terminate()
         process.wait(30)

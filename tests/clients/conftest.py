@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.clients import stage as stages
-from tests.clients.identity import Keystone
+from tests.clients.identity import REGION, Keystone
 from tests.clients.identity import keystone as running_keystone
 from tests.clients.record import Record
 from tests.clients.runner import Client, Start, Warm, cold
-from tests.clients.stage import Stage
+from tests.clients.stage import OLD, Stage
 
 HERE = Path(__file__).parent
 RECORD = Record()
@@ -64,8 +64,11 @@ def start() -> Iterator[Start]:
 def client(stage: Stage, record: Record, start: Start, tmp_path: Path) -> Callable[..., Client]:
     """Makes a client: of an environment, of a program in it, of a user."""
 
-    def make(made: str = "osc", program: str = "openstack", user: str = "admin") -> Client:
-        return Client(made, program, stage.style, stage.access(user, program), tmp_path, record, start)
+    def make(made: str = "osc", program: str = "openstack", user: str = "admin", region: str = REGION) -> Client:
+        access = stage.access(user, program)
+        if "OS_REGION_NAME" in access:
+            access["OS_REGION_NAME"] = region
+        return Client(made, program, stage.style, access, tmp_path, record, start)
 
     return make
 
@@ -85,4 +88,4 @@ def nova(client: Callable[..., Client]) -> Client:
 @pytest.fixture
 def old(client: Callable[..., Client]) -> Client:
     """A release that speaks 2.1 unless told otherwise."""
-    return client("osc-old")
+    return client("osc-old", region=OLD)

@@ -118,7 +118,7 @@ class Client:
         """Run it. `more` is added to the environment."""
         variables = {"PATH": os.environ["PATH"], "HOME": str(self._home), "LANG": "C.UTF-8", "COLUMNS": "200", **self._access, **more}
         status = self._start(self._program, words, variables, self._home)
-        ended = Ended(self._shown(words), status, (self._home / "out").read_text(), (self._home / "err").read_text())
+        ended = Ended(self._shown(words, more), status, (self._home / "out").read_text(), (self._home / "err").read_text())
         self._record.add(self._label, self._style, ended.command, ended.status, self._tidy(ended.said, words) if ended.status else "")
         return ended
 
@@ -138,11 +138,12 @@ class Client:
         assert ended.status == 1, f"{ended.command}: {ended.status}\n{ended.out}{ended.err}"
         return ended.err
 
-    def _shown(self, words: tuple[str, ...]) -> str:
+    def _shown(self, words: tuple[str, ...], more: Mapping[str, str]) -> str:
         shown = [getattr(word, "shown", word) for word in words]
+        set_before = [f"{name}={value}" for name, value in more.items()]
         if shown[-2:] == ["-f", "json"]:
             del shown[-2:]
-        return " ".join([self._program.name, *(f"'{word}'" if " " in word else word for word in shown)])
+        return " ".join([*set_before, self._program.name, *(f"'{word}'" if " " in word else word for word in shown)])
 
     def _tidy(self, said: str, words: tuple[str, ...]) -> str:
         for word in words:

@@ -19,7 +19,7 @@ from livemig.lab.service import Service
 from livemig.runtime import ThreadRuntime
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.fleetfile import each
-from tests.clients.identity import PASSWORD, Keystone
+from tests.clients.identity import DEMO, PASSWORD, REGION, Keystone
 from tests.clients.runner import Named
 
 RUNTIME = ThreadRuntime()
@@ -39,8 +39,14 @@ guests:
   - {name: "off{n}", count: 9, host: node1, memory_mib: 256, state: shutoff}
   - {name: "local{n}", count: 9, host: node1, memory_mib: 256, disks: [{path: /var/lib/images/local.qcow2, size_mib: 64}]}
   - {name: "moved{n}", count: 3, host: node3, memory_mib: 256}
+  - name: "theirs{n}"
+    count: 9
+    host: node1
+    memory_mib: 256
+    metadata: {"urn:livemig:server:1": [livemig, "<server><owner><project uuid='PROJECT'/></owner></server>"]}
 """
 GUESTS = len(list(each(yaml.safe_load(FLEET)["guests"])))
+OLD = "RegionOld"  # of the catalogue: clients of old ask for an image service and are content with the compute service's 404
 BCRYPT = "$2b$04$GTJ/4gSlSo2WyGYqzhY4D.vzBhE4peCqvBGoSEG8shfVkYRaspwSq"  # of PASSWORD
 SETTINGS = """
 [conductor]
@@ -89,6 +95,13 @@ class Stage:
                 return answer.status, answer.headers, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as fault:
             return fault.code, fault.headers, json.loads(fault.read() or b"null")
+
+    def listed(self) -> list[dict[str, Any]]:
+        """All servers, as a list has them."""
+        status, _headers, body = self.request("GET", "/servers?all_tenants=1")
+        assert status == 200, body
+        found: list[dict[str, Any]] = body["servers"]
+        return found
 
     def show(self, server: str) -> dict[str, Any]:
         """A server, as the API has it."""
@@ -140,12 +153,12 @@ class Stage:
 @contextmanager
 def simulated(directory: Path, style: str, keystone: Keystone | None) -> Iterator[Stage]:
     """livemig-all on simulated hosts, with its guests in sight."""
-    (directory / "fleet.yaml").write_text(FLEET)
+    (directory / "fleet.yaml").write_text(FLEET.replace("PROJECT", keystone.project_id("demo") if keystone else "demo"))
     groups = "".join(f"\n[host:{name}]\nconnection_uri = qemu+tcp://{name}/system\n" for name in HOSTS)
     mock = f"\n[libvirt]\ndriver = mock\n[mock]\nfleet = {directory}/fleet.yaml\n"
     hosts = f"enabled_hosts = {','.join(HOSTS)}\nmax_concurrent_live_migrations = 0\n{groups}{mock}"
     with serving(directory, hosts, style, keystone) as made:
-        made.service.wait(lambda: len(made.request("GET", "/servers?all_tenants=1")[2]["servers"]) == GUESTS, 30, "all guests to be seen")
+        made.service.wait(lambda: len(made.listed()) == GUESTS, 30, "all guests to be seen")
         yield made
 
 
@@ -154,7 +167,9 @@ def serving(directory: Path, hosts: str, style: str, keystone: Keystone | None) 
     """livemig-all on these hosts, which are a part of its configuration."""
     service = Service(directory, hosts, RUNTIME, SETTINGS + AUTHENTICATION[style](directory, keystone))
     if keystone:
-        keystone.offer("compute", "livemig", f"{service.url}/v2.1")
+        url = f"{service.url}/v2.1"
+        for service_type, region in (("compute", REGION), ("compute", OLD), ("image", OLD)):
+            keystone.offer(service_type, f"livemig-{service_type}", url, region)
     try:
         service.start()
         yield Stage(service, style, keystone)
@@ -167,8 +182,9 @@ def _none(_directory: Path, _keystone: Keystone | None) -> str:
 
 
 def _http_basic(directory: Path, _keystone: Keystone | None) -> str:
-    (directory / "htpasswd").write_text(f"admin:{BCRYPT}\n")
-    return f"\n[api]\nauth_strategy = http_basic\n[http_basic]\nuser_file = {directory}/htpasswd\n"
+    (directory / "htpasswd").write_text("".join(f"{user}:{BCRYPT}\n" for user in ("admin", *DEMO)))
+    roles, projects = (",".join(pairs) for pairs in ([f"{user}:{user}" for user in DEMO], [f"{user}:demo" for user in DEMO]))
+    return f"\n[api]\nauth_strategy = http_basic\n[http_basic]\nuser_file = {directory}/htpasswd\nroles = {roles}\nprojects = {projects}\n"
 
 
 def _password(_directory: Path, keystone: Keystone | None) -> str:

@@ -21,14 +21,14 @@ def run(entry, program, asked, learnt):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), descriptor)
     sys.argv = [program, *asked["words"]]
     try:
-        status = entry()
+        status = entry(asked["words"])  # all of them take the words; one reads sys.argv when it is imported, which is too early
     except SystemExit as end:
         status = end.code
     except BaseException:  # noqa: BLE001 - as the interpreter does with whatever is raised
         traceback.print_exc()
         status = 1
-    if isinstance(status, str):
-        print(status, file=sys.stderr)
+    if status is not None and not isinstance(status, int):
+        print(status, file=sys.stderr)  # as sys.exit() does
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
