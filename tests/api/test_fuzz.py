@@ -147,7 +147,7 @@ def send(world: World, method: str, path: str, query: str, body: bytes, headers:
 LONGEST_S = 2
 
 
-@settings(max_examples=1500, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(METHODS), paths(), queries, bodies, headers(), st.sampled_from(TYPES))
 @example("GET", "/v2.1/servers/\xff", "", b"", {}, "")
 @example("GET", "/v2.1/servers/gr\xc3\xbcn", "", b"", {}, "")
