@@ -144,8 +144,9 @@ def _order(request: Request, given: Asked) -> Sequence[tuple[str, str]]:
         for key in SORT_KEYS_OF_ADMINISTRATORS.intersection(keys):
             raise webob.exc.HTTPForbidden(f"Only administrators can sort servers by {key}")
     order: dict[str, str] = {}
+    ignored = {"locked"} if request.version < microversions.LOCKED_REASON else ()
     for number, key in enumerate(keys):
-        if key in SORT_KEYS:
+        if key in SORT_KEYS and key not in ignored:
             order.setdefault(SORT_KEYS[key], directions[min(number, len(directions) - 1)] if directions else "desc")
     for column, direction in _NEWEST_FIRST:
         order.setdefault(column, directions[0] if directions else direction)

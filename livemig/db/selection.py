@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from oslo_db.sqlalchemy.utils import paginate_query
-from sqlalchemy import ColumnElement, and_, or_, true
+from sqlalchemy import Boolean, ColumnElement, Integer, and_, cast, false, or_, true
 
 Conditions = Mapping[str, Any]  # column → its value (None: NULL), or a tuple of values of which it has any
 
@@ -43,9 +42,35 @@ def narrowed(query: Any, model: Any, selection: Selection) -> Any:
 
 
 def paged(query: Any, model: Any, selection: Selection, marker: Any) -> Any:
-    """The query's one page; `marker` is the row of `selection.marker`."""
-    keys, directions = zip(*selection.sort, strict=True)
-    return paginate_query(query, model, selection.limit, keys, marker, sort_dirs=directions)
+    """The query's one page; `marker` is the row of `selection.marker`.
+
+    Null is the lowest value, on every database. (oslo.db's paginate_query loses rows behind a marker that has nulls.)
+    """
+    order = [(getattr(model, name), direction == "desc") for name, direction in selection.sort]
+    for column, descending in order:
+        for each in (column.is_not(None), column) if column.nullable else (column,):
+            query = query.order_by(each.desc() if descending else each.asc())
+    if marker is not None:
+        values = [getattr(marker, name) for name, _direction in selection.sort]
+        query = query.where(_behind(order, values))
+    return query if selection.limit is None else query.limit(selection.limit)
+
+
+def _behind(order: Sequence[tuple[Any, bool]], values: Sequence[Any]) -> ColumnElement[bool]:
+    """What comes after the row with these values: alike in the first columns, and beyond it in the next."""
+    alike = [column.is_(None) if value is None else column == value for (column, _descending), value in zip(order, values, strict=True)]
+    return or_(*(and_(*alike[:place], _beyond(column, descending, values[place])) for place, (column, descending) in enumerate(order)))
+
+
+def _beyond(column: Any, descending: bool, value: Any) -> Any:
+    if value is None:
+        return false() if descending else column.is_not(None)
+    nullable = column.nullable
+    if isinstance(column.type, Boolean):  # which no database compares with < and >
+        column, value = cast(column, Integer), int(value)
+    if not descending:
+        return column > value
+    return or_(column < value, column.is_(None)) if nullable else column < value
 
 
 def _all(model: Any, conditions: Conditions) -> ColumnElement[bool]:
