@@ -11,6 +11,7 @@
     │   ├── ServerInvalidState
     │   └── ServerLocked
     ├── Forbidden                        a policy says no
+    ├── InvalidPattern                   the database does not take a regular expression
     ├── Refused                          a migration that may not start; nothing was touched
     │   ├── HostNotFound
     │   ├── ComputeServiceUnavailable
@@ -34,7 +35,7 @@
         ├── NoJob
         └── UnsupportedByHypervisor
 
-The words of the first five groups are Nova's (nova/exception.py), since clients show them.
+The words of most of them are Nova's (nova/exception.py), since clients show them.
 """
 
 from __future__ import annotations
@@ -102,6 +103,12 @@ class Forbidden(LivemigError):
     """`rule` is the policy that says no."""
 
     template = "Policy doesn't allow {rule} to be performed."
+
+
+class InvalidPattern(LivemigError):
+    """A regular expression that is one for Python, and none for the database."""
+
+    template = "A pattern in the query is no regular expression of the database's: {reason}"
 
 
 class Refused(LivemigError):

@@ -18,6 +18,7 @@ STATUSES: dict[type[Exception], int] = {
     exceptions.NotFound: 404,
     exceptions.Conflict: 409,
     exceptions.Forbidden: 403,
+    exceptions.InvalidPattern: 400,
     exceptions.Refused: 400,
     exceptions.LiveMigrationFailed: 400,
     exceptions.ActionFailed: 500,
