@@ -24,8 +24,8 @@ from tests.api.tempest_schemas import FIRST, LAST, SCHEMAS, VERSION_DOCUMENTS, S
 ENFORCED = True
 """Whether answers that do not fit fail their test."""
 
-OWN: set[tuple[str, str]] = {("GET", f"{root}/openapi.json") for root in ("", "/v2.1", "/v2")}
-"""(method, path) of what livemig serves and Nova does not: no one else specifies it."""
+OWN = {("GET", "openapi.json")}
+"""(method, last part of the path) of what livemig serves and Nova does not: no one else specifies it."""
 
 VERSION_HEADERS = ("openstack-api-version", "x-openstack-nova-api-version")
 FAULTS = {
@@ -63,7 +63,7 @@ _FORMATS.checkers = {**FORMAT_CHECKER.checkers, "uuid": (_is_uuid, ValueError), 
 def validate(method: str, path: str, version: Version, status: int, headers: dict[str, str], body: bytes, action: str = "") -> None:
     """Hold an answer to a request at a microversion against its specification. `headers` have names in lower case. Raises AssertionError, which says why."""
     asked = f"{method} {path} {action}".rstrip() + f" at {text(version)}"
-    if method == "OPTIONS" or (method, path) in OWN or 300 <= status < 400:
+    if method == "OPTIONS" or (method, path.rpartition("/")[2]) in OWN or 300 <= status < 400:
         return
     if status >= 400:
         _validate_fault(asked, status, headers, b"" if method == "HEAD" else body, method)
