@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.clients import stage as stages
-from tests.clients.identity import REGION, Keystone
+from tests.clients.identity import OLD, REGION, Keystone
 from tests.clients.identity import keystone as running_keystone
 from tests.clients.record import Record
 from tests.clients.runner import Client, Start, Warm, cold
-from tests.clients.stage import OLD, Stage
+from tests.clients.stage import Stage
 
 HERE = Path(__file__).parent
 RECORD = Record()

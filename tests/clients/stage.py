@@ -19,7 +19,7 @@ from livemig.lab.service import Service
 from livemig.runtime import ThreadRuntime
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.fleetfile import each
-from tests.clients.identity import DEMO, PASSWORD, REGION, Keystone
+from tests.clients.identity import DEMO, OLD, PASSWORD, REGION, Keystone
 from tests.clients.runner import Named
 
 RUNTIME = ThreadRuntime()
@@ -46,7 +46,6 @@ guests:
     metadata: {"urn:livemig:server:1": [livemig, "<server><owner><project uuid='PROJECT'/></owner></server>"]}
 """
 GUESTS = len(list(each(yaml.safe_load(FLEET)["guests"])))
-OLD = "RegionOld"  # of the catalogue: clients of old ask for an image service and are content with the compute service's 404
 BCRYPT = "$2b$04$GTJ/4gSlSo2WyGYqzhY4D.vzBhE4peCqvBGoSEG8shfVkYRaspwSq"  # of PASSWORD
 SETTINGS = """
 [conductor]

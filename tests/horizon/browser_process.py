@@ -1,6 +1,6 @@
 """Run by the interpreter of the environment `browser`: an operator at Horizon, in headless Chromium. Prints what was seen, as JSON.
 
-Arguments: a JSON object with url, user, password, server, host, screenshot.
+Argument: a JSON object with url, user, password, server, name, source, destination, pictures (a directory).
 """
 
 import json
@@ -11,67 +11,127 @@ from playwright.sync_api import expect, sync_playwright
 PATIENCE_MS = 60_000
 
 
-def login(page, url, user, password):
-    page.goto(url)
-    page.get_by_label("User Name").fill(user)
-    page.locator("#id_password").fill(password)
-    page.get_by_role("button", name="Sign In").click()
-    page.wait_for_url("**/admin/instances/")
+class Operator:
+    """Somebody who has logged in."""
+
+    def __init__(self, page, asked):
+        self._page = page
+        self._asked = asked
+        self._url = asked["url"]
+        self._row = page.locator(f"tr#instances__row__{asked['server']}")
+        page.goto(self._url)
+        page.get_by_label("User Name").fill(asked["user"])
+        page.locator("#id_password").fill(asked["password"])
+        page.get_by_role("button", name="Sign In").click()
+        page.wait_for_url("**/admin/instances/")
+
+    def row(self):
+        """What the table of instances says about the server, by its headings."""
+        return self._cells("table#instances", self._row)
+
+    def open_form(self):
+        """Open the form of Live Migrate; the hosts that it offers."""
+        self._row.locator(".dropdown-toggle").click()
+        self._row.get_by_text("Live Migrate Instance").click()
+        self._hosts.wait_for(state="attached")
+        return self._hosts.locator("option").all_inner_texts()
+
+    @property
+    def _hosts(self):
+        return self._page.locator(".modal select[name=host]")
+
+    def submit_form(self, host, *boxes):
+        """Choose a host and tick boxes, and submit; what was said."""
+        self._page.locator(".modal .themable-select button").click()
+        self._page.locator(".modal .themable-select").get_by_text(host, exact=True).click()
+        for box in boxes:
+            self._page.locator(f".modal [name={box}]").check(force=True)
+        self.picture("form")
+        return self._submit()
+
+    def wait_for(self, host):
+        """Wait until the row, which refreshes itself, has the server on a host; what the page says when it is loaded again."""
+        expect(self._row).to_contain_text(host, timeout=PATIENCE_MS)
+        expect(self._row).to_contain_text("Active", timeout=PATIENCE_MS)
+        self._go("/admin/instances/", "table#instances")
+        return self.row()
+
+    def actions(self):
+        """The server's page and its log of actions."""
+        self._go(f"/admin/instances/{self._asked['server']}/detail?tab=instance_details__audit", "table")
+        return self._page.locator("table#audit td").all_inner_texts()
+
+    def hypervisors(self):
+        """The names on the page of hypervisors."""
+        self._go("/admin/hypervisors/", "table#hypervisors")
+        return self._page.locator("table#hypervisors tbody tr td:first-child").all_inner_texts()
+
+    def empty(self, host):
+        """Disable a host, and move what it has through Migrate Host; then enable it. What was said each time."""
+        hosts = "/admin/hypervisors/?tab=hypervisor_info__compute_host"
+        said = []
+        for link in ("Disable Service", "Migrate Host"):
+            self._go(hosts, "table#compute_host")
+            row = self._page.locator(f"tr#compute_host__row__{host}")
+            if not row.get_by_text(link).first.is_visible():
+                row.locator(".dropdown-toggle").click()
+            row.get_by_text(link).first.click()
+            said.append(self._submit())
+        return said
+
+    def picture(self, name):
+        self._page.screenshot(path=f"{self._asked['pictures']}/{name}.png")
+
+    def banners(self):
+        """What the page complains about."""
+        return [" ".join(text.split()) for text in self._page.locator(".messages .alert-danger").all_inner_texts()]
+
+    def _go(self, path, mark):
+        self._page.goto(self._url + path)
+        self._page.locator(mark).first.wait_for()
+
+    def _submit(self):
+        self._page.locator(".modal [type=submit]").click()
+        message = self._page.locator(".messages .alert").first
+        message.wait_for()
+        return " ".join(message.inner_text().split())
+
+    def _cells(self, table, row):
+        headings = [text.strip() for text in self._page.locator(f"{table} thead th").all_inner_texts()]
+        cells = [text.strip() for text in row.locator("td").all_inner_texts()]
+        return dict(zip(headings[-len(cells) :], cells, strict=False))
 
 
-def row(page, server):
-    """What the table of instances says about a server, by its headings."""
-    headings = [text.strip() for text in page.locator("table#instances thead tr.table_column_header th, table#instances thead th").all_inner_texts()]
-    cells = [text.strip() for text in page.locator(f"tr#instances__row__{server} td").all_inner_texts()]
-    return dict(zip(headings[-len(cells) :], cells, strict=False))
-
-
-def live_migrate(page, server, host):
-    """Through the form; what it offered, and what was said when it was submitted."""
-    line = page.locator(f"tr#instances__row__{server}")
-    line.locator(".dropdown-toggle").click()
-    line.get_by_text("Live Migrate Instance").click()
-    form = page.locator("form#live_migrate_form, .modal form").first
-    form.wait_for()
-    offered = [text.strip() for text in form.locator("select[name=host] option").all_inner_texts()]
-    form.locator("select[name=host]").select_option(host, force=True)
-    page.locator(".modal [type=submit]").click()
-    message = page.locator(".messages .alert, .alert").first
-    message.wait_for()
-    return offered, " ".join(message.inner_text().split())
-
-
-def play(page, url, user, password, server, host, screenshot):
-    login(page, url, user, password)
-    seen = {"before": row(page, server)}
-    seen["offered"], seen["said"] = live_migrate(page, server, host)
-    seen["during"] = row(page, server)
-    line = page.locator(f"tr#instances__row__{server}")
-    expect(line).to_contain_text(host, timeout=PATIENCE_MS)
-    expect(line).to_contain_text("Active", timeout=PATIENCE_MS)
-    page.goto(f"{url}/admin/instances/")
-    seen["after"] = row(page, server)
-    page.screenshot(path=screenshot)
-    for name, path, mark in (
-        ("detail", f"/admin/instances/{server}/detail", "dl"),
-        ("hypervisors", "/admin/hypervisors/", "table"),
-    ):
-        page.goto(url + path)
-        page.locator(mark).first.wait_for()
-        seen[name] = [" ".join(text.split()) for text in page.locator(".messages .alert").all_inner_texts()]
+def play(page, asked):
+    source, destination = asked["source"], asked["destination"]
+    operator = Operator(page, asked)
+    seen = {"before": operator.row(), "offered": operator.open_form(), "said": operator.submit_form(destination)}
+    seen["after"] = operator.wait_for(destination)
+    operator.picture("after")
+    seen["complaints"] = operator.banners()
+    operator.open_form()
+    seen["said to a box"] = operator.submit_form(source, "disk_over_commit")
+    seen["back"] = operator.wait_for(source)
+    seen["actions"] = operator.actions()
+    seen["complaints"] += operator.banners()
+    seen["hypervisors"] = operator.hypervisors()
+    seen["complaints"] += operator.banners()
+    seen["said to a host"] = operator.empty(source)
+    page.goto(asked["url"] + "/admin/instances/")
+    seen["emptied"] = operator.wait_for(destination)
     return seen
 
 
 if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 620}, locale="en-GB")
+        page = browser.new_page(viewport={"width": 1280, "height": 480}, locale="en-GB")
         page.set_default_timeout(PATIENCE_MS)
-        asked = json.loads(sys.argv[1])
         try:
-            print(json.dumps(play(page, **asked)))
+            print(json.dumps(play(page, asked)))
         except BaseException:
-            page.screenshot(path=asked["screenshot"] + ".failed.png", full_page=True)
+            page.screenshot(path=f"{asked['pictures']}/failed.png", full_page=True)
             raise
         finally:
             browser.close()

@@ -22,3 +22,5 @@ LOGGING = {"version": 1, "disable_existing_loggers": True}
 OPENSTACK_KEYSTONE_URL = os.environ["DASHBOARD_KEYSTONE_URL"]
 # There is no network service, which the usual first page asks.
 HORIZON_CONFIG["user_home"] = "/admin/instances/"
+# There is no placement service either, which the page of hypervisors asks.
+SHOW_RESOURCE_PROVIDER_SUMMARY = False
