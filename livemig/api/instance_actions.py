@@ -17,8 +17,8 @@ from livemig.records import Action
 
 
 def list_actions(request: Request) -> webob.Response:
-    server = _server(request)
-    request.services.policies.require(request.context, "os-instance-actions:list", _project(request))
+    server, target = _server(request)
+    request.services.policies.require(request.context, "os-instance-actions:list", target)
     paged = request.version >= microversions.PAGED_ACTIONS
     limit = pages.limit(request) if paged else None
     selection = Selection({"server_uuid": server}, (), {}, *pages.period(request), sort=(("id", "desc"),), limit=limit, marker=request.one("marker"))
@@ -33,8 +33,7 @@ def list_actions(request: Request) -> webob.Response:
 
 
 def show_action(request: Request) -> webob.Response:
-    server = _server(request)
-    target = _project(request)
+    server, target = _server(request)
     policies = request.services.policies
     policies.require(request.context, "os-instance-actions:show", target)
     try:
@@ -58,22 +57,17 @@ def _events(request: Request, action: Action) -> list[view.Event]:
     return view.events_of_migration(migration, migrations.events(migration.id))
 
 
-def _server(request: Request) -> str:
-    """The server's uuid. One that is gone is found too since ACTIONS_OF_DELETED, by what was asked of it. Raises ServerNotFound."""
+def _server(request: Request) -> tuple[str, dict[str, Any] | None]:
+    """The server's uuid and whose it is. One that is gone is found too since ACTIONS_OF_DELETED, by what was asked of it, by administrators: it is nobody's.
+
+    Raises ServerNotFound.
+    """
     try:
-        return request.server().uuid
+        server = request.server()
     except exceptions.ServerNotFound:
         uuid = request.parameters["id"]
         gone = request.version >= microversions.ACTIONS_OF_DELETED and request.context.is_admin
         if gone and request.services.store.actions.find(Selection({"server_uuid": uuid}, sort=(("id", "desc"),), limit=1)):
-            return uuid
+            return uuid, None
         raise
-
-
-def _project(request: Request) -> dict[str, Any] | None:
-    """Whose the server is; nobody's if it is gone, which only an administrator gets to see."""
-    try:
-        server = request.server()
-    except exceptions.ServerNotFound:
-        return None
-    return {"project_id": server.project_id, "user_id": server.user_id}
+    return server.uuid, {"project_id": server.project_id, "user_id": server.user_id}
