@@ -354,3 +354,21 @@ def test_an_operators_word_outlives_the_conductor(world: World) -> None:
     assert (by_host["node3"]["forced_down"], by_host["node3"]["state"]) == (True, "down")
     shown = world.ask("GET", f"/v2.1/servers/{WEB}", "2.16").json["server"]
     assert shown["host_status"] == "UP"
+
+
+def test_what_was_asked_of_a_server_outlives_it(world: World) -> None:
+    assert move(world, "2.1", "node2").status_int == 202
+    world.wait_idle(WEB)
+    host = world.fleet.hosts["node2"]
+    with world.fleet.lock:
+        domain = host.domains[WEB]
+        domain.persistent = False
+    host.kill_guest(WEB)
+    for _ in range(500):
+        if world.ask("GET", f"/v2.1/servers/{WEB}").status_int == 404:
+            break
+        world.runtime.sleep(0.01)
+    assert world.ask("GET", f"/v2.1/servers/{WEB}/os-instance-actions", "2.20").status_int == 404
+    (action,) = world.ask("GET", f"/v2.1/servers/{WEB}/os-instance-actions", "2.21").json["instanceActions"]
+    shown = world.ask("GET", f"/v2.1/servers/{WEB}/os-instance-actions/{action['request_id']}", "2.21").json["instanceAction"]
+    assert shown["action"] == "live-migration"
