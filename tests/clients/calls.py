@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.clients.environments import environment
 from tests.clients.record import Record
-from tests.clients.runner import Named
+from tests.clients.runner import with_names
 
 PLACE = re.compile(r"\{(\w+)\}")
 
@@ -49,9 +49,7 @@ class Calls:
         answer = json.loads(self._process.stdout.readline())
         shown = PLACE.sub(lambda place: getattr(values[place[1]], "shown", repr(values[place[1]])), expression)
         refusal = f"{answer['error']}: {answer['said']}" if "error" in answer else ""
-        said = refusal.splitlines()[0] if refusal else ""
-        for value in values.values():
-            said = said.replace(value, value.shown) if isinstance(value, Named) else said
+        said = with_names(refusal.splitlines()[0], values.values()) if refusal else ""
         self._record.add(self._label, self._style, shown, 1 if refusal else 0, said)
         if refusal:
             raise Refused(refusal)

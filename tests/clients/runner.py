@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ class Named(str):
         return word
 
 
+def with_names(said: str, words: Iterable[object]) -> str:
+    """A text with the names of what stands in it by itself: the number 1, but not the 1 of an address or a version."""
+    for word in words:
+        if isinstance(word, Named):
+            said = re.sub(rf"(?<![\w.]){re.escape(word)}(?!\w|\.\w)", word.shown, said)
+    return said
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended."""
@@ -119,7 +128,7 @@ class Client:
         variables = {"PATH": os.environ["PATH"], "HOME": str(self._home), "LANG": "C.UTF-8", "COLUMNS": "200", **self._access, **more}
         status = self._start(self._program, words, variables, self._home)
         ended = Ended(self._shown(words, more), status, (self._home / "out").read_text(), (self._home / "err").read_text())
-        self._record.add(self._label, self._style, ended.command, ended.status, self._tidy(ended.said, words) if ended.status else "")
+        self._record.add(self._label, self._style, ended.command, ended.status, with_names(ended.said, words) if ended.status else "")
         return ended
 
     def ok(self, *words: str, **more: str) -> Ended:
@@ -144,9 +153,3 @@ class Client:
         if shown[-2:] == ["-f", "json"]:
             del shown[-2:]
         return " ".join([*set_before, self._program.name, *(f"'{word}'" if " " in word else word for word in shown)])
-
-    def _tidy(self, said: str, words: tuple[str, ...]) -> str:
-        for word in words:
-            if isinstance(word, Named):
-                said = said.replace(word, word.shown)
-        return said

@@ -43,10 +43,10 @@ class Operator:
     def submit_form(self, host, *boxes):
         """Choose a host and tick boxes, and submit; what was said."""
         self._page.locator(".modal .themable-select button").click()
-        self._page.locator(".modal .themable-select").get_by_text(host, exact=True).click()
+        self._page.locator(f".modal .themable-select a[data-select-value={host}]").click()
         for box in boxes:
-            self._page.locator(f".modal [name={box}]").check(force=True)
-        self.picture("form")
+            self._page.locator(f".modal label[for=id_{box}]").first.click()
+        self.picture("-".join(["form", *boxes]))
         return self._submit()
 
     def wait_for(self, host):
