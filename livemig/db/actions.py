@@ -75,5 +75,5 @@ def insert_action(session: Session, now: datetime, server: records.Server | mode
         "started_at": now,
         "updated_at": now,
     }
-    result = session.execute(insert(models.Action).values(**row, **values))
+    result = session.execute(insert(models.Base.metadata.tables["actions"]), row | values)
     return int(result.inserted_primary_key[0])  # type: ignore[attr-defined]
