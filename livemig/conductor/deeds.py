@@ -113,11 +113,10 @@ class Deeds:
         return watcher.hypervisor
 
     def _look(self, hypervisor: Hypervisor, uuid: str) -> None:
-        """Take down how the guest is, so that the answer finds it shown. The watcher does it too, a little later."""
-        try:
-            self._store.servers.see(hypervisor.name, [hypervisor.server(uuid)])
-        except (exceptions.HypervisorError, exceptions.DatabaseUnavailable) as error:
-            LOG.warning("Server %s is shown as it was until host %s is looked at again: %s", uuid, hypervisor.name, error)
+        """Have it taken down how the guest is, so that the answer finds it shown."""
+        watcher = self._inventory.get(hypervisor.name)
+        if watcher is None or not watcher.look(uuid):
+            LOG.warning("Server %s is shown as it was until host %s is looked at again", uuid, hypervisor.name)
 
 
 class Stop:

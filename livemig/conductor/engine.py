@@ -264,12 +264,9 @@ class Engine:
         LOG.error("Migration %s: %s or %s is not in enabled_hosts any more", migration.uuid, migration.source, migration.destination)
 
     def _look_again(self, server: str, hosts: Iterable[str]) -> None:
-        """What changed between the verdict and the final transaction was kept from the server's row: see it now."""
+        """What changed between the verdict and the final transaction was kept from the server's row: have it seen now."""
         for watcher in filter(None, map(self._inventory.get, hosts)):
-            try:
-                self._store.servers.see(watcher.settings.name, [watcher.hypervisor.server(server)])
-            except exceptions.HypervisorError as error:
-                LOG.info("Host %s could not be looked at again: %s", watcher.settings.name, error)
+            watcher.look(server, seconds=0)
 
     def _refuse(self, migration: Migration, reason: str) -> None:
         LOG.info("Migration %s of server %s refused: %s", migration.uuid, migration.server_uuid, reason)

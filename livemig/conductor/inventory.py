@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from oslo_log import log
 
@@ -12,17 +13,28 @@ from livemig.conf import HostSettings
 from livemig.db.store import Store
 from livemig.facts import Disconnected, HostEvent, ServerChanged
 from livemig.hypervisor.connection import Hypervisor
-from livemig.runtime import Mailbox, Runtime, Task
+from livemig.runtime import Event, Mailbox, Runtime, Task
 
 LOG = log.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.2
 _DATABASE_PAUSE_S = 1.0
+_LOOK_S = 5.0  # how long somebody waits who wants a server looked at
 _REFRESH_S = 60.0  # free memory has no event
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Somebody wants a server looked at; `done` is set when it was, or could not be."""
+
+    uuid: str
+    done: Event
+
+
 class Watcher:
-    """Follows one host. `settled` is set once it has been reached, or found unreachable, for the first time."""
+    """Follows one host, and is the only one to write down what is seen there: of two writers the slower could put back what was so before.
+
+    `settled` is set once it has been reached, or found unreachable, for the first time."""
 
     def __init__(self, settings: HostSettings, hypervisor: Hypervisor, store: Store, runtime: Runtime, reconnect_max: float) -> None:
         self.settings = settings
@@ -32,7 +44,7 @@ class Watcher:
         self._runtime = runtime
         self._reconnect_max = reconnect_max
         self._stopping = runtime.event()
-        self._news: Mailbox[HostEvent | None] = Mailbox(runtime)
+        self._news: Mailbox[HostEvent | Look | None] = Mailbox(runtime)
         self._agents = Agents(hypervisor, runtime, self._news.put)
         self._task: Task | None = None
 
@@ -43,6 +55,12 @@ class Watcher:
         """Stop following; the connection is closed by the watcher's own thread, which may hang in a call to a host that is away."""
         self._stopping.set()
         self._news.put(None)
+
+    def look(self, uuid: str, seconds: float = _LOOK_S) -> bool:
+        """Have a server looked at and written down, and wait for it at most that long. False when it was not in time: it is done a little later."""
+        look = Look(uuid, self._runtime.event())
+        self._news.put(look)
+        return look.done.wait(seconds)
 
     def join(self, seconds: float) -> None:
         if self._task is not None:
@@ -95,21 +113,24 @@ class Watcher:
         try:
             self.hypervisor.connect()
             LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
-            news: list[HostEvent | None] = []
+            news: list[HostEvent | Look | None] = []
             while not self._stopping.is_set():
                 news = self._take_down(news)
         except exceptions.HypervisorError as error:
             self._away(str(error))
 
-    def _take_down(self, news: list[HostEvent | None]) -> list[HostEvent | None]:
+    def _take_down(self, news: list[HostEvent | Look | None]) -> list[HostEvent | Look | None]:
         """Write down what is new, everything if `news` is empty; then wait for the next. The connection outlives the database: jobs are watched by it."""
         for event in news:
             if isinstance(event, Disconnected):
                 raise exceptions.HypervisorUnavailable(host=self.settings.name, code=0, message=f"the connection was lost: {event.reason}")
-        changed = {event.uuid for event in news if isinstance(event, ServerChanged)}
+        changed = {event.uuid for event in news if isinstance(event, ServerChanged | Look)}
         try:
             if changed:
                 self._store.servers.see(self.settings.name, [self.hypervisor.server(uuid) for uuid in sorted(changed)])
+                for look in news:
+                    if isinstance(look, Look):
+                        look.done.set()
             elif not news:
                 self._look_at_all()
         except exceptions.DatabaseUnavailable:

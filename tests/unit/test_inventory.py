@@ -63,6 +63,26 @@ def test_a_guest_moved_by_hand_is_shown_and_not_touched(service: Service) -> Non
     assert service.store.migrations.of_server(WEB) == []
 
 
+def test_a_server_is_looked_at_for_who_asks_and_is_shown_so_at_once(service: Service) -> None:
+    """Without an event: the fleet's own word is changed behind libvirt's back."""
+    watcher = service.conductor.inventory.get("node1")
+    assert watcher is not None
+    service.fleet.hosts["node1"].domains[WEB].become(3, 1)  # VIR_DOMAIN_PAUSED
+    assert watcher.look(WEB)
+    assert service.store.servers.get(WEB).vm_state == "paused"
+
+
+def test_nobody_waits_for_long_for_a_look_at_a_host_that_is_away(service: Service) -> None:
+    service.fleet.hosts["node1"].up = False
+    service.runtime.sleep(1)
+    watcher = service.conductor.inventory.get("node1")
+    assert watcher is not None
+    began = service.runtime.monotonic()
+    assert not watcher.look(WEB, seconds=2)
+    assert service.runtime.monotonic() - began < 3
+    assert shown(service) == ("active", "node1")
+
+
 def test_a_killed_guest_is_shown_off(service: Service) -> None:
     service.fleet.hosts["node1"].kill_guest(WEB)
     assert shown(service) == ("stopped", "node1")
