@@ -158,7 +158,7 @@ class Engine:
                 if _is_about_source(refusal, migration.source):
                     raise
                 reasons.append(f"{host.name}: {refusal}")
-        raise exceptions.NoValidHost(reason=" ".join([NOT_ENOUGH, *reasons]))
+        raise exceptions.NoValidHost(reason=" ".join([NOT_ENOUGH, *sorted(reasons)]))
 
     def _pass(self, migration: Migration, situation: Situation) -> Situation:
         refused = refusals(situation)

@@ -7,12 +7,12 @@ from tests.clients.stage import HOSTS, Stage
 
 
 def wait_in_progress(stage: Stage, nova: Client, server: str) -> Named:
-    """The number of a server's migration, once it runs."""
+    """The number of a server's migration, once it runs and is known to move something."""
     found: list[dict[str, str]] = []
 
     def running() -> bool:
         found[:] = nova.ok("server-migration-list", server).rows
-        return [row["Status"] for row in found] == ["running"]
+        return [row["Status"] for row in found] == ["running"] and found[0]["Total Memory Bytes"] != "-"
 
     stage.service.wait(running, 30, f"{server}'s migration to run")
     return Named(found[0]["Id"], "NUMBER")
