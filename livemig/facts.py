@@ -214,6 +214,19 @@ class Policy:
     timeout_action: str = "abort"
     bandwidth_mib_s: int = 0
     auto_converge: bool = False
+    name: str = "nova"
+    post_copy: bool = False
+    parallel_connections: int = 1
+    tls: bool = False
+    tunnelled: bool = False
+    compression: tuple[str, ...] = ()
+    zero_copy: bool = False
+    auto_converge_initial: int = 0
+    auto_converge_increment: int = 0
+    switchover_bandwidth_mib_s: int = 0
+    on_stall: tuple[str, ...] = ()
+    stall_iterations: int = 3
+    other_destinations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +243,16 @@ class Plan:
     shared_files: bool = False
     bandwidth_mib_s: int = 0
     auto_converge: bool = False
+    auto_converge_initial: int = 0
+    auto_converge_increment: int = 0
+    post_copy: bool = False
+    parallel_connections: int = 1
+    tls: bool = False
+    tunnelled: bool = False
+    compression: tuple[str, ...] = ()
+    zero_copy: bool = False
+    switchover_bandwidth_mib_s: int = 0
+    migrate_disks: tuple[str, ...] = ()  # targets (vda) of the disks that are copied; their images are at the destination already
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,21 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftFile:
+    """A file that is to be removed from a host once its migration has ended: `after` it has "completed" (the source's copy) or "failed" (what was made)."""
+
+    host: str
+    path: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Migration:
-    """A row of `migrations`."""
+    """A row of `migrations`.
+
+    `tried` are the destinations to which a transfer failed. `files` are still to be removed, and `untidy` says that there are such. `bandwidth_mib_s` is its
+    share of a limited link at the moment, None where nothing limits it but its policy.
+    """
 
     id: int
     uuid: str
@@ -161,6 +174,10 @@ class Migration:
     disk_total_bytes: int | None = None
     disk_processed_bytes: int | None = None
     disk_remaining_bytes: int | None = None
+    bandwidth_mib_s: int | None = None
+    tried: tuple[str, ...] = ()
+    files: tuple[LeftFile, ...] = ()
+    untidy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

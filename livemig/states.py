@@ -33,8 +33,8 @@ class Status(str, Enum):
 NEXT: dict[Status, frozenset[Status]] = {
     Status.ACCEPTED: frozenset({Status.QUEUED, Status.CANCELLED, Status.ERROR}),
     Status.QUEUED: frozenset({Status.PREPARING, Status.CANCELLED, Status.ERROR}),
-    Status.PREPARING: frozenset({Status.RUNNING, Status.CANCELLED, Status.ERROR}),
-    Status.RUNNING: frozenset({Status.POST_COPY, Status.COMPLETED, Status.CANCELLED, Status.FAILED, Status.ERROR}),
+    Status.PREPARING: frozenset({Status.RUNNING, Status.QUEUED, Status.CANCELLED, Status.FAILED, Status.ERROR}),
+    Status.RUNNING: frozenset({Status.POST_COPY, Status.QUEUED, Status.COMPLETED, Status.CANCELLED, Status.FAILED, Status.ERROR}),
     Status.POST_COPY: frozenset({Status.COMPLETED, Status.FAILED, Status.ERROR}),
     Status.COMPLETED: frozenset(),
     Status.CANCELLED: frozenset(),

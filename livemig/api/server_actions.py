@@ -96,14 +96,14 @@ def _wanted(request: Request, asked: dict[str, Any]) -> MigrationRequest:
 def _begin_and_wake(request: Request, server: Server, wanted: MigrationRequest) -> None:
     """The row is the work: without a broker, or without a conductor, it is taken up as soon as there is one."""
     services = request.services
-    migration = services.store.migrations.begin(server.uuid, wanted, conf.policy(services.conf), request.context, 0)
+    migration = services.store.migrations.begin(server.uuid, wanted, conf.policy(services.conf, server.host), request.context, 0)
     services.conductor.wake(request.context, migration.id)
 
 
 def _begin_and_wait(request: Request, server: Server, wanted: MigrationRequest) -> None:
     services = request.services
     seconds = services.conf.api.conductor_timeout + _GRACE_S
-    migration = services.store.migrations.begin(server.uuid, wanted, conf.policy(services.conf), request.context, seconds)
+    migration = services.store.migrations.begin(server.uuid, wanted, conf.policy(services.conf, server.host), request.context, seconds)
     try:
         services.conductor.live_migrate(request.context, migration.id)
     except exceptions.Unavailable as error:  # no conductor, or one that could not reach the database

@@ -14,7 +14,7 @@ from typing import Any
 from oslo_config import cfg
 
 from livemig.cli import wiring
-from livemig.conductor.checks import dotted
+from livemig.conductor.checks.hosts import dotted
 from livemig.db.store import Store
 from livemig.runtime import ThreadRuntime
 

@@ -16,7 +16,9 @@ from livemig import exceptions
 from livemig.conductor import admission, planning, scheduling
 from livemig.conductor.announcer import Announcer
 from livemig.conductor.attempt import Attempt, Pace
-from livemig.conductor.checks import NOT_ENOUGH, Situation, refusals
+from livemig.conductor.checks import refusals
+from livemig.conductor.checks.hosts import NOT_ENOUGH
+from livemig.conductor.checks.situation import Situation
 from livemig.conductor.inventory import Inventory
 from livemig.conductor.survey import Survey
 from livemig.db.migrations import API

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livemig.conductor.checks import Situation, file_paths
+from livemig.conductor.checks.situation import Situation, file_paths
 from livemig.conf import HostSettings, bracketed
 from livemig.facts import Plan, Policy
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from livemig import exceptions
-from livemig.conductor.checks import End, Situation, file_paths
+from livemig.conductor.checks.situation import End, Situation, file_paths
 from livemig.conductor.inventory import Inventory
 from livemig.db.hosts import Hosts
 from livemig.facts import Guest, HostFacts

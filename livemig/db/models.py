@@ -18,7 +18,7 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 class Base(DeclarativeBase):
     """The declarative base; its metadata is what alembic compares with."""
 
-    type_annotation_map = {datetime: Moment, dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
+    type_annotation_map = {datetime: Moment, dict[str, Any]: JSON, list[dict[str, Any]]: JSON, list[str]: JSON}
 
 
 class Host(Base):
@@ -116,6 +116,7 @@ class Migration(Base):
         Index("migrations_status", "status"),
         Index("migrations_order", "created_at", "id"),
         Index("migrations_updated", "updated_at"),
+        Index("migrations_untidy", "untidy"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
@@ -131,6 +132,10 @@ class Migration(Base):
     force: Mapped[bool | None]
     abort_requested: Mapped[bool] = mapped_column(default=False)
     completion_forced: Mapped[bool] = mapped_column(default=False)
+    bandwidth_mib_s: Mapped[int | None]
+    tried: Mapped[list[str]] = mapped_column(default=list)
+    files: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    untidy: Mapped[bool] = mapped_column(default=False)
     policy: Mapped[dict[str, Any]]
     request_id: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(Name)

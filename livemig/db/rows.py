@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
@@ -35,7 +36,15 @@ def to_flavor(row: models.Server) -> Flavor:
 
 
 def to_migration(row: models.Migration) -> records.Migration:
-    return _same_names(records.Migration, row, status=Status(row.status), policy=facts.Policy(**row.policy))
+    return _same_names(records.Migration, row, status=Status(row.status), policy=to_policy(row.policy), tried=tuple(row.tried), files=to_files(row.files))
+
+
+def to_files(saved: list[dict[str, Any]]) -> tuple[records.LeftFile, ...]:
+    return tuple(records.LeftFile(**file) for file in saved)
+
+
+def from_files(files: Iterable[records.LeftFile]) -> list[dict[str, Any]]:
+    return [asdict(file) for file in files]
 
 
 def to_event(row: models.MigrationEvent) -> records.MigrationEvent:
@@ -44,6 +53,13 @@ def to_event(row: models.MigrationEvent) -> records.MigrationEvent:
 
 def to_action(row: models.Action) -> records.Action:
     return _same_names(records.Action, row)
+
+
+def to_policy(saved: Mapping[str, Any]) -> facts.Policy:
+    """As `from_policy` made it, by this version of livemig or by another that knew fewer or more options."""
+    names = {field.name for field in fields(facts.Policy)}
+    known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items() if name in names}
+    return facts.Policy(**known)
 
 
 def from_policy(policy: facts.Policy) -> dict[str, Any]:

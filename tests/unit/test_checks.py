@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from livemig import exceptions
-from livemig.conductor.checks import CHECKS, End, Situation, dotted, file_paths, refusals
+from livemig.conductor.checks import CHECKS, refusals
+from livemig.conductor.checks.hosts import dotted
+from livemig.conductor.checks.situation import End, Situation, file_paths
 from livemig.facts import Disk, Guest, HostFacts, Presence
 
 QEMU_7 = HostFacts("node", "QEMU", 7_002_022, 9_000_000, 8, 8192, 4096)

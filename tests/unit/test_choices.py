@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from livemig.conductor.admission import choose
-from livemig.conductor.checks import End, Situation
+from livemig.conductor.checks.situation import End, Situation
 from livemig.conductor.planning import plan
 from livemig.conductor.scheduling import candidates
 from livemig.conf import HostSettings

@@ -1,0 +1,48 @@
+"""What the checks look at: the facts of a migration, gathered by the survey before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from livemig.facts import Disk, Guest, HostFacts, Presence
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a migration. `facts` is None when the host cannot be asked, `presence` is how it has the server.
+
+    `forced_down` and `disabled` are an operator's word on it.
+    """
+
+    name: str
+    known: bool = True
+    forced_down: bool = False
+    disabled: bool = False
+    disabled_reason: str | None = None
+    facts: HostFacts | None = None
+    presence: Presence = Presence.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that the checks look at. What could not be found out is None, and then something else already refuses.
+
+    `shared` says of each disk path whether it is the same file on both hosts; `probe_error` why that could not be found out. `block_migration` None leaves
+    it to the disks; `force` is the request's: None where the microversion has none.
+    """
+
+    server: str
+    source: End
+    destination: End
+    block_migration: bool | None
+    force: bool | None = None
+    guest: Guest | None = None
+    cpu_fits: bool | None = None
+    shared: Mapping[str, bool] = field(default_factory=dict)
+    probe_error: str | None = None
+
+
+def file_paths(disks: Sequence[Disk]) -> list[str]:
+    """The disks that may or may not be the same on both hosts. Network and block devices are shared by nature."""
+    return [disk.path for disk in disks if disk.kind == "file" and disk.path]

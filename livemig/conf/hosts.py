@@ -1,0 +1,78 @@
+"""The configured hosts and aggregates."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from livemig.conf.options import AGGREGATE_OPTS, HOST_OPTS
+from livemig.records import Aggregate
+
+HOST_NAME = re.compile(r"[a-zA-Z0-9._-]{1,255}")
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """One [host:NAME] group, its defaults filled in."""
+
+    name: str
+    connection_uri: str
+    migration_uri: str
+    inbound_address: str | None
+
+    @property
+    def address(self) -> str:
+        """What the API shows as the host's address: where it receives migrations, else where its daemon is reached."""
+        return self.inbound_address or urlsplit(self.connection_uri).hostname or self.name
+
+
+def hosts(conf: Any) -> dict[str, HostSettings]:
+    """The enabled hosts by name. Raises ConfigurationError."""
+    return {name: _host(conf, name) for name in conf.enabled_hosts}
+
+
+def aggregates(conf: Any) -> tuple[Aggregate, ...]:
+    """The configured host aggregates, in their order."""
+    return tuple(_aggregate(conf, number, name) for number, name in enumerate(conf.aggregates, start=1))
+
+
+def _aggregate(conf: Any, number: int, name: str) -> Aggregate:
+    group = f"aggregate:{name}"
+    conf.register_opts(AGGREGATE_OPTS, group=group)
+    settings = conf[group]
+    identity = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.aggregates.livemig"))
+    return Aggregate(number, identity, name, settings.availability_zone, tuple(settings.hosts), dict(settings.metadata))
+
+
+def _host(conf: Any, name: str) -> HostSettings:
+    if not HOST_NAME.fullmatch(name):
+        raise ConfigurationError(f"enabled_hosts: {name!r} is no host name (letters, digits, '.', '_' and '-')")
+    group = f"host:{name}"
+    conf.register_opts(HOST_OPTS, group=group)
+    settings = conf[group]
+    if not settings.connection_uri:
+        raise ConfigurationError(f"[{group}] connection_uri is missing")
+    address = settings.live_migration_inbound_addr
+    return HostSettings(
+        name=name,
+        connection_uri=settings.connection_uri,
+        migration_uri=settings.live_migration_uri or _from_template(conf, address or name) or settings.connection_uri,
+        inbound_address=str(address) if address else None,
+    )
+
+
+def _from_template(conf: Any, address: str) -> str | None:
+    template = conf.libvirt.live_migration_uri
+    return template.replace("%s", bracketed(str(address))) if template else None
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands in a URI: IPv6 in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{address}]" if ":" in address else address
