@@ -134,8 +134,12 @@ class Call:
     def _run(self, guest: Any, flags: int, parameters: dict[str, Any]) -> None:
         self._code = self._pair.code(guest.migrateToURI3, self._pair.destination_uri, parameters, flags)
 
+    def has_returned(self) -> bool:
+        """False when it does not come back within a long time."""
+        self._task.join(TIMEOUT_S)
+        return not self._task.is_alive()
+
     def result(self) -> int | None:
         """Its error code, None for success, once it has returned."""
-        self._task.join(TIMEOUT_S)
-        assert not self._task.is_alive()
+        assert self.has_returned()
         return self._code

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.contract.pair import DESTINATION, SOURCE, Pair
-from tests.contract.worlds import GUEST, RUNTIME
+from tests.contract.worlds import GUEST, RUNTIME, World
 
 RUNNING, PAUSED, SHUT_OFF = 1, 3, 5
 MIGRATED, MIGRATION, USER = (RUNNING, 2), (PAUSED, 2), (PAUSED, 1)
@@ -148,28 +148,51 @@ def test_post_copy(pair: Pair) -> None:
     assert pair.destination.lookupByName(GUEST).jobStats(completed) == {"type": libvirt.VIR_DOMAIN_JOB_NONE}
 
 
-def test_post_copy_interrupted_and_resumed(pair: Pair) -> None:
+@pytest.mark.timeout(400)
+def test_post_copy_interrupted_and_resumed(world: World) -> None:
+    """QEMU 7.2 hangs now and then when it is resumed, and libvirtd 9.0 with it: then there is a new guest, and another try."""
+    for _ in range(3):
+        world.ensure_guest()
+        pair = Pair(world)
+        try:
+            interrupt(pair)
+            if resume(pair):
+                break
+        finally:
+            pair.close()
+        world.start_over()
+    else:
+        pytest.fail("it was never resumed")
+
+
+def interrupt(pair: Pair) -> None:
     libvirt = pair.libvirt
     call = pair.slow(libvirt.VIR_MIGRATE_POSTCOPY)
     pair.guest.migrateSetMaxSpeed(5, libvirt.VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY)
     pair.guest.migrateStartPostCopy()
     pair.heard(DESTINATION, "resumed", 3)
-    RUNTIME.sleep(1)  # QEMU 7.2 was seen to hang on the resume of one interrupted in its first instant
+    RUNTIME.sleep(1)  # one that is interrupted in its first instant hangs more often
     pair.guest.abortJobFlags(libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY)
     assert call.result() == libvirt.VIR_ERR_OPERATION_FAILED
     pair.until(lambda: pair.state(SOURCE) == (PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED))
     assert pair.state(DESTINATION) == (RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED)
     pair.heard(SOURCE, "suspended", 8)
     pair.heard(DESTINATION, "resumed", 4)
-    # A resume may return an error although it resumes, or come too early for QEMU: only the states tell.
-    resume = pair.MOVE | libvirt.VIR_MIGRATE_POSTCOPY | libvirt.VIR_MIGRATE_POSTCOPY_RESUME
+
+
+def resume(pair: Pair) -> bool:
+    """A resume may return an error although it resumes, or come too early for QEMU: only the states tell. False when it hangs."""
+    libvirt = pair.libvirt
+    flags = pair.MOVE | libvirt.VIR_MIGRATE_POSTCOPY | libvirt.VIR_MIGRATE_POSTCOPY_RESUME
     for _ in range(5):
         RUNTIME.sleep(0.5)
-        pair.migrate(resume, bandwidth__postcopy=50).result()
+        if not pair.migrate(flags, bandwidth__postcopy=50).has_returned():
+            return False
         if pair.state(SOURCE) != (PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED):
             break
     pair.until(lambda: pair.state(DESTINATION) == MIGRATED)
     pair.until(lambda: pair.state(SOURCE) is None)
+    return True
 
 
 def test_client_killed(pair: Pair) -> None:

@@ -29,6 +29,9 @@ class World(Protocol):
     def ensure_guest(self) -> None:
         """Have the guest run on some host, defined there, and leave nothing of it on the other."""
 
+    def start_over(self) -> None:
+        """Have a new guest in place of one with which something hangs."""
+
     def kill_daemon(self, uri: str) -> None: ...
     def start_daemon(self, uri: str) -> None: ...
     def kill_guest(self, uri: str) -> None: ...
@@ -52,9 +55,12 @@ class MockWorld:
 
     def ensure_guest(self) -> None:
         if not any(domain.runs and domain.persistent for host in self.hosts for domain in host.domains.values()):
-            for host in self.hosts:
-                host.domains.clear()
-            self.fleet.add_guest(GUEST, "node1", memory_mib=256, vcpus=1, dirty_mib_s=1, ignores_acpi=True)
+            self.start_over()
+
+    def start_over(self) -> None:
+        for host in self.hosts:
+            host.domains.clear()
+        self.fleet.add_guest(GUEST, "node1", memory_mib=256, vcpus=1, dirty_mib_s=1, ignores_acpi=True)
 
     def kill_daemon(self, uri: str) -> None:
         self._host(uri).up = False
@@ -100,10 +106,20 @@ class LabWorld:
         states = [host.virsh("list", "--all", "--persistent", "--state-running", "--name").split() for host in self.hosts]
         there = [host.virsh("list", "--all", "--name").split() for host in self.hosts]
         if sum(GUEST in names for names in states) != 1 or sum(GUEST in names for names in there) != 1:
-            for guest in self.lab.guests:
-                if guest.name == GUEST:
-                    guest.remove()
-            self.lab.add_guest(GUEST)
+            self.start_over()
+
+    def start_over(self) -> None:
+        """A daemon whose job hangs lets nobody touch the domain: it is killed with the guest's QEMU."""
+        for host in self.hosts:
+            if host.has_guest(GUEST):
+                host.kill_guest(GUEST)
+            host.kill_daemon()
+        for host in self.hosts:
+            host.start_daemon()
+        for guest in self.lab.guests:
+            if guest.name == GUEST:
+                guest.remove()
+        self.lab.add_guest(GUEST)
 
     def kill_daemon(self, uri: str) -> None:
         self._host(uri).kill_daemon()
