@@ -93,7 +93,14 @@ def http_basic_factory(_global_conf: dict[str, str], **_local_conf: str) -> Filt
 def authtoken_factory(_global_conf: dict[str, str], **_local_conf: str) -> Filter:
     """PasteDeploy's entry for keystonemiddleware, on livemig's own configuration ([keystone_authtoken])."""
     conf = services().conf
-    return lambda application: auth_token.AuthProtocol(application, {"oslo_config_config": conf})
+
+    def made(application: Application) -> Application:
+        protocol: Application = auth_token.AuthProtocol(application, {"oslo_config_config": conf})
+        if not (conf.keystone_authtoken.auth_type or conf.keystone_authtoken.auth_section):  # else the first token would be the first to find out
+            raise configuration.ConfigurationError("[keystone_authtoken] auth_type is missing: livemig itself logs in to Keystone, to have tokens checked")
+        return protocol
+
+    return made
 
 
 def keystone_context_factory(_global_conf: dict[str, str], **_local_conf: str) -> Filter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import webob
 from livemig.api.app import Api
 from livemig.api.auth import KeystoneContext
 from livemig.api.request import CONTEXT
+from livemig.conf import ConfigurationError
 from livemig.context import RequestContext
 from tests.api.world import SHOP, World
 
@@ -19,11 +21,16 @@ URI = "http://127.0.0.1:9/v3"  # nobody listens there
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    options: dict[str, Any] = {"www_authenticate_uri": URI, "http_request_max_retries": 0, "http_connect_timeout": 1}
+    options: dict[str, Any] = {"www_authenticate_uri": URI, "http_request_max_retries": 0, "http_connect_timeout": 1, "auth_type": "none"}
     with World(
         tmp_path_factory.mktemp("keystone"), api__auth_strategy="keystone", **{f"keystone_authtoken__{name}": value for name, value in options.items()}
     ) as world:
         yield world
+
+
+def test_who_cannot_log_in_to_keystone_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="auth_type is missing"), World(tmp_path, api__auth_strategy="keystone"):
+        pass
 
 
 @pytest.mark.parametrize("path", ["/v2.1/servers", "/v2.1/servers/detail", "/servers", "/v2.1/nope"])
