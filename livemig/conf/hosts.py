@@ -38,6 +38,16 @@ def hosts(conf: Any) -> dict[str, HostSettings]:
     return {name: _host(conf, name) for name in conf.enabled_hosts}
 
 
+def links(conf: Any) -> dict[str, int]:
+    """What the link of each enabled host carries for migrations, MiB/s; 0 for no limit."""
+    limits: dict[str, int] = {}
+    for name in conf.enabled_hosts:
+        conf.register_opts(HOST_OPTS, group=f"host:{name}")
+        own = conf[f"host:{name}"].live_migration_link_bandwidth
+        limits[name] = conf.libvirt.live_migration_link_bandwidth if own is None else own
+    return limits
+
+
 def aggregates(conf: Any) -> tuple[Aggregate, ...]:
     """The configured host aggregates, in their order."""
     return tuple(_aggregate(conf, number, name) for number, name in enumerate(conf.aggregates, start=1))
@@ -63,9 +73,26 @@ def _host(conf: Any, name: str) -> HostSettings:
     return HostSettings(
         name=name,
         connection_uri=settings.connection_uri,
-        migration_uri=settings.live_migration_uri or _from_template(conf, address or name) or settings.connection_uri,
+        migration_uri=_migration_uri(conf, settings, name),
         inbound_address=str(address) if address else None,
     )
+
+
+def _migration_uri(conf: Any, settings: Any, name: str) -> str:
+    """The host's own options go before those of [libvirt], and a whole URI before a scheme, which makes Nova's URI."""
+    address = settings.live_migration_inbound_addr
+    reached_at = str(address or urlsplit(settings.connection_uri).hostname or name)
+    uris = (
+        settings.live_migration_uri,
+        _from_scheme(settings.live_migration_scheme, reached_at),
+        _from_template(conf, address or name),
+        _from_scheme(conf.libvirt.live_migration_scheme, reached_at),
+    )
+    return next(filter(None, uris), str(settings.connection_uri))
+
+
+def _from_scheme(scheme: str | None, address: str) -> str | None:
+    return f"qemu+{scheme}://{bracketed(address)}/system" if scheme else None
 
 
 def _from_template(conf: Any, address: str) -> str | None:

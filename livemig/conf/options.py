@@ -188,6 +188,18 @@ LIBVIRT_OPTS = [
         help="URI by which a source daemon reaches the destination's, %s standing for its address. Default: the destination's connection_uri.",
     ),
     cfg.StrOpt(
+        "live_migration_scheme",
+        help="Transport by which a source daemon reaches the destination's, such as tls, ssh or tcp: qemu+SCHEME://ADDRESS/system, with the destination's "
+        "live_migration_inbound_addr or the host of its connection_uri. Counts where no live_migration_uri does. Default: the destination's connection_uri.",
+    ),
+    cfg.IntOpt(
+        "live_migration_link_bandwidth",
+        default=0,
+        min=0,
+        mutable=True,
+        help="What a host's link carries for migrations in each direction, in MiB/s; those that run share it fairly. 0: no limit.",
+    ),
+    cfg.StrOpt(
         "live_migration_policy",
         default="nova",
         mutable=True,
@@ -226,6 +238,8 @@ HOST_OPTS = [
         help="Address on which this host receives the memory of incoming guests. Default: libvirt asks the host for its name.",
     ),
     cfg.StrOpt("live_migration_uri", help="URI by which other hosts' daemons reach this one. Default: [libvirt] live_migration_uri, then connection_uri."),
+    cfg.StrOpt("live_migration_scheme", help="Transport by which other hosts' daemons reach this one. Default: that of [libvirt]."),
+    cfg.IntOpt("live_migration_link_bandwidth", min=0, mutable=True, help="What this host's link carries, in MiB/s. Default: that of [libvirt]."),
     cfg.StrOpt("live_migration_policy", help="The named policy of migrations that leave this host. Default: that of [libvirt]."),
     *POLICY_GROUP_OPTS,
 ]

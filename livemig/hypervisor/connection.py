@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from livemig import exceptions
 from livemig.facts import Disconnected, Guest, HostEvent, HostFacts, Iteration, Job, JobCompleted, Plan, Presence, ServerChanged, ServerFacts
 from livemig.hypervisor import domain_xml, host
+from livemig.hypervisor import flags as migrate_flags
 from livemig.hypervisor.addresses import Addresses, Leases
 from livemig.hypervisor.errors import Translator
 from livemig.hypervisor.presence import Words
@@ -178,9 +179,20 @@ class Hypervisor:
 
         It has a connection of its own, for as long as the migration takes. What it returns or raises is one witness of the outcome, not the verdict.
         """
+        flags, parameters = migrate_flags.flags(self._libvirt, self.name, plan), migrate_flags.parameters(self._libvirt, self.name, plan)
+        with self.apart() as connection:
+            connection.lookupByUUIDString(uuid).migrateToURI3(plan.destination_uri, parameters, flags)
+
+    def resume_post_copy(self, uuid: str, plan: Plan) -> None:
+        """Go on with an interrupted post-copy (VIR_MIGRATE_POSTCOPY_RESUME, libvirt 8.5); returns as `migrate`, and proves as little.
+
+        The flags must be those of the first call; whether the guest is persistent its own domain knows.
+        """
+        resume = migrate_flags.constant(self._libvirt, self.name, "VIR_MIGRATE_POSTCOPY_RESUME")
         with self.apart() as connection:
             domain = connection.lookupByUUIDString(uuid)
-            domain.migrateToURI3(plan.destination_uri, self._parameters(plan), self._flags(plan))
+            flags = migrate_flags.flags(self._libvirt, self.name, replace(plan, persistent=bool(domain.isPersistent())))
+            domain.migrateToURI3(plan.destination_uri, migrate_flags.parameters(self._libvirt, self.name, plan), flags | resume)
 
     def job(self, uuid: str) -> Job | None:
         """The server's running migration as this host sees it, None when there is none."""
@@ -199,6 +211,17 @@ class Hypervisor:
         """The longest permitted pause at switch-over."""
         with self.use() as connection:
             connection.lookupByUUIDString(uuid).migrateSetMaxDowntime(milliseconds, 0)
+
+    def set_max_speed(self, uuid: str, mib_s: int, post_copy: bool) -> None:
+        """The most bandwidth of the running job, before the switch to post-copy or after it; 0 for no limit. libvirt remembers it for the domain."""
+        flags = migrate_flags.constant(self._libvirt, self.name, "VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY") if post_copy else 0
+        with self.use() as connection:
+            connection.lookupByUUIDString(uuid).migrateSetMaxSpeed(mib_s or migrate_flags.UNLIMITED, flags)
+
+    def start_post_copy(self, uuid: str) -> None:
+        """Let the guest go on at the destination at once. Raises NoJob when it was not planned so, or is over; another error before QEMU has begun."""
+        with self.use() as connection:
+            connection.lookupByUUIDString(uuid).migrateStartPostCopy(0)
 
     def pause(self, uuid: str) -> None:
         """Stop the guest's CPUs, so that its memory no longer changes."""
@@ -285,24 +308,6 @@ class Hypervisor:
                 return self.words.job(connection.lookupByUUIDString(uuid).jobStats(flags))
         except (exceptions.DomainNotFound, exceptions.NoJob):
             return None
-
-    def _flags(self, plan: Plan) -> int:
-        libvirt = self._libvirt
-        flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER
-        if plan.persistent:
-            flags |= libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
-        if plan.shared_files:
-            flags |= libvirt.VIR_MIGRATE_UNSAFE
-        if plan.auto_converge:
-            flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
-        return int(flags)
-
-    def _parameters(self, plan: Plan) -> dict[str, Any]:
-        given = {
-            self._libvirt.VIR_MIGRATE_PARAM_URI: plan.migrate_uri,
-            self._libvirt.VIR_MIGRATE_PARAM_BANDWIDTH: plan.bandwidth_mib_s,
-        }
-        return {name: value for name, value in given.items() if value}
 
     def _tell(self, event: HostEvent) -> None:
         for listener in self._listeners:

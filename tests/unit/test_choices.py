@@ -10,10 +10,10 @@ import pytest
 
 from livemig.conductor.admission import choose
 from livemig.conductor.checks.situation import End, Situation
-from livemig.conductor.planning import plan
+from livemig.conductor.planning import plan, resumption
 from livemig.conductor.scheduling import candidates
 from livemig.conf import HostSettings
-from livemig.facts import Disk, Guest, HostFacts, Plan, Policy
+from livemig.facts import Disk, Guest, HostFacts, Plan, Policy, Presence
 from livemig.records import Host, Migration
 from livemig.states import Status
 
@@ -110,10 +110,21 @@ def older(end: str) -> Situation:
     return replace(SITUATION, source=old) if end == "source" else replace(SITUATION, destination=old)
 
 
+PAUSED = replace(SITUATION, source=replace(SITUATION.source, presence=Presence.PAUSED))
+TUNE = {"auto_converge_initial": 40, "auto_converge_increment": 5}
+SEVERAL = {"parallel_connections": 4, "compression": ("zstd",), "zero_copy": True, "tls": True, "switchover_bandwidth_mib_s": 900}
+
 PLANS: dict[str, tuple[Situation, HostSettings, Policy, Plan]] = {
     "all shared": (SITUATION, SETTINGS, Policy(), PLAN),
     "transient": (with_guest(persistent=False), SETTINGS, Policy(), replace(PLAN, persistent=False)),
     "policy": (SITUATION, SETTINGS, Policy(bandwidth_mib_s=50, auto_converge=True), replace(PLAN, bandwidth_mib_s=50, auto_converge=True)),
+    "what is passed on": (SITUATION, SETTINGS, Policy(**SEVERAL), replace(PLAN, **SEVERAL)),  # type: ignore[arg-type]
+    "post-copy": (SITUATION, SETTINGS, Policy(post_copy=True), replace(PLAN, post_copy=True)),
+    "post-copy of a paused guest": (PAUSED, SETTINGS, Policy(post_copy=True), PLAN),
+    "auto-converge, tuned": (SITUATION, SETTINGS, Policy(auto_converge=True, **TUNE), replace(PLAN, auto_converge=True, **TUNE)),
+    "tuned, but not permitted": (SITUATION, SETTINGS, Policy(**TUNE), PLAN),
+    "post-copy takes the place of auto-converge": (SITUATION, SETTINGS, Policy(post_copy=True, auto_converge=True, **TUNE), replace(PLAN, post_copy=True)),
+    "a tunnel": (SITUATION, replace(SETTINGS, inbound_address="10.0.0.2"), Policy(tunnelled=True), replace(PLAN, tunnelled=True)),
     "IPv4": (SITUATION, replace(SETTINGS, inbound_address="10.0.0.2"), Policy(), replace(PLAN, migrate_uri="tcp://10.0.0.2")),
     "IPv6": (SITUATION, replace(SETTINGS, inbound_address="fd00::2"), Policy(), replace(PLAN, migrate_uri="tcp://[fd00::2]")),
     "name": (SITUATION, replace(SETTINGS, inbound_address="b.fast"), Policy(), replace(PLAN, migrate_uri="tcp://b.fast")),
@@ -132,3 +143,15 @@ PLANS: dict[str, tuple[Situation, HostSettings, Policy, Plan]] = {
 def test_plans(case: str) -> None:
     situation, settings, policy, expected = PLANS[case]
     assert plan(situation, settings, policy) == expected
+
+
+def test_disks_to_copy_are_passed_on() -> None:
+    assert plan(SITUATION, SETTINGS, Policy(), ["vda", "vdc"]) == replace(PLAN, migrate_disks=("vda", "vdc"))
+
+
+def test_a_resumption_is_what_destination_and_policy_say() -> None:
+    """It is planned by whoever resumes, maybe another conductor: but for the guest's own facts it is the first plan."""
+    policy = Policy(post_copy=True, auto_converge=True, **SEVERAL)  # type: ignore[arg-type]
+    there = replace(SETTINGS, inbound_address="10.0.0.2")
+    first = plan(SITUATION, there, policy, ["vda"])
+    assert resumption(there, policy) == replace(first, shared_files=False, migrate_disks=(), switchover_bandwidth_mib_s=0)

@@ -34,6 +34,11 @@ HOSTS: dict[str, tuple[str, tuple[str, str | None]]] = {
     "template, address": (A + URI + "live_migration_inbound_addr = 10.0.0.1\n" + TEMPLATE, ("qemu+tls://10.0.0.1/system", "10.0.0.1")),
     "template, IPv6": (A + URI + "live_migration_inbound_addr = fd00::1\n" + TEMPLATE, ("qemu+tls://[fd00::1]/system", "fd00::1")),
     "own URI goes first": (A + URI + "live_migration_uri = qemu+ssh://a/system\n" + TEMPLATE, ("qemu+ssh://a/system", None)),
+    "scheme": (A + URI + "[libvirt]\nlive_migration_scheme = tls", ("qemu+tls://a/system", None)),
+    "scheme, address": (A + URI + "live_migration_inbound_addr = fd00::1\n[libvirt]\nlive_migration_scheme = ssh", ("qemu+ssh://[fd00::1]/system", "fd00::1")),
+    "own scheme goes first": (A + URI + "live_migration_scheme = ssh\n" + TEMPLATE + "live_migration_scheme = tcp", ("qemu+ssh://a/system", None)),
+    "URI goes before scheme": (A + URI + TEMPLATE + "live_migration_scheme = tcp", ("qemu+tls://a/system", None)),
+    "own URI goes before own scheme": (A + URI + "live_migration_uri = qemu+ssh://x/system\nlive_migration_scheme = tls", ("qemu+ssh://x/system", None)),
     "template without a place": (A + URI + "[libvirt]\nlive_migration_uri = qemu+tls://proxy/system", ("qemu+tls://proxy/system", None)),
 }
 
@@ -75,6 +80,18 @@ def test_hosts_that_come_and_go_are_followed(tmp_path: Path) -> None:
     (tmp_path / "livemig.conf").write_text(two)
     assert conf.reload_config_files()
     assert list(configuration.hosts(conf)) == ["a", "b"]
+
+
+def test_a_scheme_and_no_address_anywhere(tmp_path: Path) -> None:
+    conf = read(tmp_path, A + "connection_uri = qemu:///system\nlive_migration_scheme = tcp")
+    assert configuration.hosts(conf)["a"].migration_uri == "qemu+tcp://a/system"
+
+
+def test_links(tmp_path: Path) -> None:
+    text = "[DEFAULT]\nenabled_hosts = a,b,c\n[libvirt]\nlive_migration_link_bandwidth = 1000\n"
+    own = "[host:a]\nlive_migration_link_bandwidth = 100\n[host:b]\nlive_migration_link_bandwidth = 0\n"
+    assert configuration.links(read(tmp_path, text + own)) == {"a": 100, "b": 0, "c": 1000}
+    assert configuration.links(read(tmp_path, A)) == {"a": 0}
 
 
 def test_policy(tmp_path: Path) -> None:
