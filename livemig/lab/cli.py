@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import Any
 
 from livemig.lab import preflight
-from livemig.lab.guests import IMAGE
 from livemig.lab.lab import Lab
 from livemig.lab.shell import LabError
 from livemig.runtime import ThreadRuntime
@@ -79,7 +78,7 @@ def status(lab: Lab, arguments: Arguments) -> None:
 
 
 def config(lab: Lab, arguments: Arguments) -> None:
-    print(lab.config(), end="")
+    print(lab.config(arguments.transport, arguments.migration_network), end="")
 
 
 def down(lab: Lab, arguments: Arguments) -> None:
@@ -98,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         guest, "add", guest_add, "start a guest and wait until it ticks",
         ("name", {"metavar": "NAME", "nargs": "?", "default": "guest"}),
         ("--host", {"default": "node1", "help": "where it starts (default: node1)"}),
-        ("--disk", {"choices": list(IMAGE), "default": "none", "help": "in storage that all hosts see, or local to its host (default: none)"}),
+        ("--disk", {"action": "append", "default": [], "metavar": "WORDS", "help": "shared or local, then any of raw, backing, cdrom, N (MiB): local,raw,32"}),
         ("--memory", {"type": int, "default": 256, "metavar": "MIB"}),
         ("--vcpus", {"type": int, "default": 1}),
         ("--dirty", {"type": int, "default": 0, "metavar": "MIB_PER_S", "help": "memory it changes each second (default: 0)"}),
@@ -109,7 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     _verb(guest, "ticks", guest_ticks, "judge whether it went on, once, all the time", name)
     _link(verbs)
     _verb(verbs, "status", status, "what there is", ("--json", {"action": "store_true"}))
-    _verb(verbs, "config", config, "print the part of livemig.conf for these hosts")
+    _verb(
+        verbs, "config", config, "print the part of livemig.conf for these hosts",
+        ("--transport", {"choices": ["tcp", "tls", "ssh"], "default": "tcp", "help": "how the daemons are reached (default: tcp)"}),
+        ("--migration-network", {"action": "store_true", "help": "have memory sent over the network that is for that alone"}),
+    )  # fmt: skip
     _verb(verbs, "down", down, "take everything away")
     return parser
 

@@ -1,8 +1,10 @@
-"""Guests of the lab: their domain, their disk, their console, and where they are."""
+"""Guests of the lab: their domain, their console, and where they are."""
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import socket
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,13 +13,13 @@ from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
+from livemig.lab.disks import CONTROLLER, Disk
 from livemig.lab.host import CONSOLES, IMAGES, NAMESPACE, Host
 from livemig.lab.kernel import Boot
-from livemig.lab.shell import LabError, run
+from livemig.lab.shell import LabError
 from livemig.lab.ticks import Ticks, TickWatch, judge
 from livemig.runtime import Runtime
 
-DISK_MIB = 64
 BOOT_TIMEOUT_S = 120.0
 COMMAND_TIMEOUT_S = 30.0
 
@@ -31,12 +33,12 @@ DOMAIN = Template("""\
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>$kernel</kernel>
     <initrd>$initramfs</initrd>
-    <cmdline>console=ttyS0 quiet loglevel=2 panic=-1 pti=on DIRTY=$dirty_mib_s DISK=$has_disk EMULATED=$emulated</cmdline>
+    <cmdline>console=ttyS0 quiet loglevel=2 panic=-1 pti=on DIRTY=$dirty_mib_s DISKS=$inside EMULATED=$emulated</cmdline>
   </os>
   <features><acpi/><apic/></features>
   <cpu mode='custom' match='exact'><model>qemu64</model></cpu>
   <on_reboot>destroy</on_reboot>
-  <devices>$disk
+  <devices>$disks
     <serial type='file'><source path='$log' append='on'/><target port='0'/></serial>
     <serial type='unix'><source mode='bind' path='$console'/><target port='1'/></serial>
     <controller type='usb' model='none'/>
@@ -44,14 +46,6 @@ DOMAIN = Template("""\
   </devices>
 </domain>
 """)
-DISK = """
-    <disk type='file'><driver name='qemu' type='qcow2' cache='none'/><source file='{path}'/><target dev='vda' bus='virtio'/></disk>"""
-# Where the image is, as the guest's host sees it.
-IMAGE: dict[str, Callable[[str, Path], Path | None]] = {
-    "none": lambda name, shared: None,
-    "shared": lambda name, shared: shared / f"{name}.qcow2",
-    "local": lambda name, shared: Path(IMAGES, f"{name}.qcow2"),
-}
 
 
 class Guest:
@@ -65,8 +59,8 @@ class Guest:
         self._hosts = hosts
         self._runtime = runtime
 
-    def xml(self, boot: Boot, image: Path | None, memory_mib: int, vcpus: int, dirty_mib_s: int) -> str:
-        """Its domain; `image` is where its disk is as its host sees it."""
+    def xml(self, boot: Boot, disks: Sequence[Disk], memory_mib: int, vcpus: int, dirty_mib_s: int) -> str:
+        """Its domain."""
         words = {
             "accelerator": accelerator(),
             "emulated": int(accelerator() == "qemu"),
@@ -79,10 +73,10 @@ class Guest:
             "initramfs": boot.initramfs,
             "log": self.log,
             "console": self._console,
-            "has_disk": "" if image is None else "1",
+            "inside": ",".join(disk.inside for disk in disks),
         }
-        disk = "" if image is None else DISK.format(path=_quoted(image))
-        return DOMAIN.substitute({key: _quoted(value) for key, value in words.items()}, disk=disk)
+        parts = [disk.xml(_quoted(disk.image(self.name, self._shared))) for disk in disks] + [CONTROLLER for disk in disks if disk.cdrom][:1]
+        return DOMAIN.substitute({key: _quoted(value) for key, value in words.items()}, disks="".join(parts))
 
     def ticks(self) -> Ticks:
         """What its ticks say since it was started."""
@@ -101,20 +95,39 @@ class Guest:
         """Hosts with a QEMU for it, running or not: two while it migrates."""
         return [host for host in self._hosts if host.has_guest(self.name)]
 
-    def start(self, host: Host, boot: Boot, disk: str, memory_mib: int, vcpus: int, dirty_mib_s: int) -> None:
+    def start(self, host: Host, boot: Boot, disks: Sequence[Disk], memory_mib: int, vcpus: int, dirty_mib_s: int) -> None:
         """Define it on the host, start it and wait for its first tick; nothing happens when it is on some host already."""
         if not self.holders():
             self.remove()
-            image = IMAGE[disk](self.name, self._shared)
-            if image is not None:
-                run("qemu-img", "create", "-q", "-f", "qcow2", host.path(str(image)), f"{DISK_MIB}M")
-            host.virsh("define", "/dev/stdin", stdin=self.xml(boot, image, memory_mib, vcpus, dirty_mib_s))
+            for disk in disks:
+                disk.make(host, self.name, self._shared)
+            host.virsh("define", "/dev/stdin", stdin=self.xml(boot, disks, memory_mib, vcpus, dirty_mib_s))
             host.virsh("start", self.name)
         self._await(lambda: self.ticks().count > 0, BOOT_TIMEOUT_S, "does not tick")
 
     def set_dirty(self, mib_s: int) -> None:
         """Dirty that many MiB of memory each second from now on, wherever the guest is."""
-        self._await(lambda: any(self._command(host, f"dirty {mib_s}") for host in self.holders()), COMMAND_TIMEOUT_S, "does not obey")
+        self._tell(f"dirty {mib_s}")
+
+    def write(self, device: str, pause_s: float) -> None:
+        """Write a block to a disk after each such pause from now on; it is 1 s at first."""
+        self._tell(f"write {device} {round(pause_s * 1e6)}")
+
+    def stop_writing(self, device: str) -> int:
+        """Write nothing to a disk from now on; how many blocks have been written, all of them safely."""
+        return int(self._tell(f"stop {device}"))
+
+    def checksum(self, device: str) -> str:
+        """The MD5 sum of what the guest reads from a disk, not out of its memory."""
+        return self._tell(f"sum {device}")
+
+    def image(self, words: str, at: int, host: Host) -> Path:
+        """The image of its disk number `at`, described as to `Lab.add_guest`, as it is called on a host."""
+        return host.path(str(Disk.parse(words, at).image(self.name, self._shared)))
+
+    def damage(self, words: str, at: int, host: Host, written: int) -> list[int]:
+        """Which blocks of such a disk on a host are not what they must be, `stop_writing` having said `written`; the guest must not run any more."""
+        return Disk.parse(words, at).damage(host, self.name, self._shared, written)
 
     def remove(self) -> None:
         """Take it away from every host, with its disks and its log."""
@@ -122,10 +135,9 @@ class Guest:
             for verb in ("destroy", "undefine"):
                 with suppress(LabError):  # not there
                     host.virsh(verb, self.name)
-            for place in IMAGE.values():
-                image = place(self.name, self._shared)
-                if image is not None:
-                    host.path(str(image)).unlink(missing_ok=True)
+            for place in (self._shared, host.path(f"{IMAGES}/")):
+                for image in place.glob(f"{glob.escape(self.name)}.[sv]d[a-h].*"):
+                    image.unlink(missing_ok=True)
         self.log.unlink(missing_ok=True)
 
     @property
@@ -138,10 +150,23 @@ class Guest:
         except LabError:
             return "unknown"
 
-    def _command(self, host: Host, command: str) -> bool:
-        """Whether the guest did it; one that is just leaving or arriving may not hear it."""
+    def _tell(self, command: str) -> str:
+        """What the guest answers to a command, wherever it is."""
+        answers: list[str] = []
+
+        def asked() -> bool:
+            for host in self.holders():
+                answers.extend(self._command(host, command))
+            return bool(answers)
+
+        self._await(asked, COMMAND_TIMEOUT_S, "does not obey")
+        return answers[0]
+
+    def _command(self, host: Host, command: str) -> list[str]:
+        """What it answers, if it hears: one that is just leaving or arriving may not."""
+        answer = re.compile(rf"^ok {re.escape(command)} ?(.*)\n", re.MULTILINE)
         with suppress(OSError), socket.socket(socket.AF_UNIX) as console:
-            console.settimeout(1.0)
+            console.settimeout(5.0)
             directory = os.open(host.path(CONSOLES + "/"), os.O_RDONLY)
             try:  # by a short name: a socket's address may have no more than 107 bytes
                 console.connect(f"/proc/self/fd/{directory}/{self.name}")
@@ -149,12 +174,11 @@ class Guest:
                 os.close(directory)
             console.sendall(f"\n{command}\n".encode())
             heard = ""
-            while f"ok {command}\n" not in heard.replace("\r", ""):
-                heard += (received := console.recv(256).decode(errors="replace"))
-                if not received:
-                    return False
-            return True
-        return False
+            while received := console.recv(256).decode(errors="replace").replace("\r", ""):
+                heard += received
+                if found := answer.search(heard):
+                    return [found[1]]
+        return []
 
     def _await(self, condition: Callable[[], bool], timeout_s: float, complaint: str) -> None:
         deadline = self._runtime.monotonic() + timeout_s

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from string import Template
 
-from livemig.lab import kernel, processes
-from livemig.lab.network import Cable
+from livemig.lab import kernel, processes, ssh
+from livemig.lab.certificates import Authority
+from livemig.lab.network import MIGRATION, Cable
 from livemig.lab.processes import Process
 from livemig.lab.shell import LabError, run, spawn
 from livemig.runtime import Runtime
@@ -25,14 +26,17 @@ IMAGES = "/var/lib/libvirt/images"
 QEMU = "qemu-system-x86_64"
 CONSOLES = "/var/lib/libvirt/consoles"
 NAMESPACE = uuid.UUID("5b1f3a39-5f0e-4dc0-9e7c-2f0a3c1f7d54")
-PORT = 16509
 START_TIMEOUT_S = 60.0
 
 LIBVIRTD_CONF = Template("""\
-listen_tls = 0
+listen_tls = 1
 listen_tcp = 1
 listen_addr = "$address"
 auth_tcp = "none"
+auth_tls = "none"
+ca_file = "$certificates/authority.pem"
+cert_file = "$certificates/certificate.pem"
+key_file = "$certificates/key.pem"
 auth_unix_rw = "none"
 unix_sock_group = "root"
 host_uuid = "$uuid"
@@ -52,6 +56,8 @@ dynamic_ownership = 0
 remember_owner = 0
 stdio_handler = "file"
 migration_host = "$address"
+default_tls_x509_cert_dir = "$certificates"
+default_tls_x509_verify = 1
 keepalive_interval = 2
 keepalive_count = 3
 shared_filesystems = [ "$shared" ]
@@ -66,7 +72,10 @@ exec -a "$1" sleep infinity
 
 
 class Host:
-    """A libvirt host. `name` is its host name, `address` its IPv4 address, `base` the directory of its files as the machine sees them."""
+    """A libvirt host. `name` is its host name, `address` its IPv4 address, `base` the directory of its files as the machine sees them.
+
+    `cable` ties it to the main network, `migration_cable` to the one that is for migrations alone.
+    """
 
     def __init__(self, directory: Path, index: int, number: int, runtime: Runtime) -> None:
         self.number = number
@@ -74,7 +83,10 @@ class Host:
         self.base = directory / self.name
         self.shared = directory / "shared"
         self.cable = Cable(index, number)
+        self.migration_cable = Cable(index, number, MIGRATION)
         self.address = self.cable.address
+        self._directory = directory
+        self._keys = ssh.Keys(directory / "ssh")
         self.uuid = str(uuid.uuid5(NAMESPACE, str(self.base)))
         self._runtime = runtime
 
@@ -89,15 +101,26 @@ class Host:
 
     @property
     def uri(self) -> str:
-        """Where other hosts and clients reach its libvirtd."""
+        """Where other hosts and clients reach its libvirtd: without encryption."""
         return f"qemu+tcp://{self.address}/system"
+
+    @property
+    def uris(self) -> dict[str, str]:
+        """The same for every transport: tcp, tls and ssh."""
+        return {
+            "tcp": self.uri,
+            "tls": f"qemu+tls://{self.address}/system?pkipath={self._directory}/certificates",
+            "ssh": f"qemu+ssh://root@{self.address}/system?command={self._keys.client}",
+        }
 
     def up(self) -> None:
         """Make the host, or what is missing of it, and start its daemon; `wait_until_ready` waits for that."""
         self._prepare_files()
         self.cable.up()
+        self.migration_cable.up()
         if self._anchor() is None:
             self._start_holder()
+        self._spawn_ssh_server()
         self._spawn_daemon()
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -110,7 +133,18 @@ class Host:
 
     def virsh(self, *words: str, stdin: str | None = None, timeout: float = 60.0) -> str:
         """What `virsh` prints when called on this host, whatever the state of its link."""
-        return run(*self._enter(), "virsh", "-q", "-c", "qemu:///system", *words, stdin=stdin, timeout=timeout)
+        return self.run("virsh", "-q", "-c", "qemu:///system", *words, stdin=stdin, timeout=timeout)
+
+    def run(self, *words: str, stdin: str | None = None, timeout: float = 60.0) -> str:
+        """What a command prints that runs on this host."""
+        return run(*self._enter(), *words, stdin=stdin, timeout=timeout)
+
+    def certify(self, authority: str = "authority") -> None:
+        """Give it a new certificate: by the authority that all hosts trust, or by the "stranger", whom then only this host trusts.
+
+        QEMU reads it at the next migration, libvirtd when it is started again.
+        """
+        Authority(self._directory / authority).certify(self._certificates, self.name, self._addresses)
 
     def start_daemon(self) -> None:
         """Start libvirtd, if it is not running, and wait until it answers."""
@@ -137,15 +171,16 @@ class Host:
         return any(_is_qemu_of(name, process) for process in self.processes())
 
     def cut(self) -> None:
-        """Pull the network cable."""
+        """Pull the cable of the main network."""
         self.cable.cut()
 
     def heal(self) -> None:
-        """Plug the network cable in again, at full speed."""
+        """Plug both network cables in again, at full speed."""
         self.cable.connect()
+        self.migration_cable.connect()
 
     def slow(self, mbit: float) -> None:
-        """Limit the network to that many Mbit/s each way."""
+        """Limit the main network to that many Mbit/s each way."""
         self.cable.slow(mbit)
 
     def processes(self) -> list[Process]:
@@ -168,9 +203,23 @@ class Host:
         for private in ("etc", "run/libvirt", "run/lock", "lib/images", "lib/consoles", "log"):
             (self.base / private).mkdir(parents=True, exist_ok=True)
         (kernel.cache() / "libvirt").mkdir(parents=True, exist_ok=True)
-        words = {"address": self.address, "uuid": self.uuid, "log": self.base / "libvirtd.log", "shared": self.shared}
+        self._keys.admit(self.base / "root")
+        if not (self.base / "passwd").exists():  # one that is there may be mounted already
+            (self.base / "passwd").write_text(ssh.passwd(self.base / "root"))
+        if not (self._certificates / "certificate.pem").exists():
+            self.certify()
+        words = {"address": self.address, "uuid": self.uuid, "log": self.base / "libvirtd.log", "shared": self.shared, "certificates": self._certificates}
         (self.base / "etc/libvirtd.conf").write_text(LIBVIRTD_CONF.substitute(words))
         (self.base / "etc/qemu.conf").write_text(QEMU_CONF.substitute(words))
+
+    @property
+    def _certificates(self) -> Path:
+        return self.base / "certificates"
+
+    @property
+    def _addresses(self) -> tuple[str, ...]:
+        cable = self.migration_cable
+        return (self.address, cable.address, *([cable.address6] if cable.address6 else []))
 
     def _anchor(self) -> Process | None:
         """A process that has all the mounts: the holder, or else what was started with its help."""
@@ -178,7 +227,7 @@ class Host:
 
     def _start_holder(self) -> None:
         processes.end(self.processes(), self._runtime)  # left by an `up` that was killed here
-        mounts = {self.base / private: over for private, over in PRIVATE.items()} | {kernel.cache() / "libvirt": CACHE}
+        mounts = {self.base / private: over for private, over in PRIVATE.items()} | {kernel.cache() / "libvirt": CACHE, self.base / "passwd": "/etc/passwd"}
         words = [str(word) for mount in mounts.items() for word in mount]
         own = ["ip", "netns", "exec", self.cable.namespace, "unshare", "--mount", "--uts", "--propagation", "private"]
         spawn(*own, "bash", "-c", HOLDER, "holder", self.name, *words, log=self.base / "holder.log")
@@ -200,6 +249,10 @@ class Host:
             spawn(*self._enter(), "libvirtd", "--listen", "--pid-file", "/run/libvirtd.pid", log=self.base / "libvirtd.out")
             if not self._appears(self._daemon):
                 raise LabError(f"libvirtd of {self.name} does not start:\n{self._complaints()}")
+
+    def _spawn_ssh_server(self) -> None:
+        if not any(process.program == "dropbear" for process in self.processes()):
+            spawn(*self._enter(), *ssh.server(self.address, self._keys), log=self.base / "ssh.log")
 
     def _appears(self, process: Callable[[], Process | None]) -> bool:
         deadline = self._runtime.monotonic() + START_TIMEOUT_S

@@ -1,7 +1,7 @@
 """The kernel and the initramfs that guests boot: fetched and made once, then kept in the user's cache.
 
 The kernel is the one of Debian's linux-image-cloud-amd64, fetched by apt-get and only unpacked: nothing is installed. The initramfs is busybox, the
-modules for virtio disks and the lab's own init.
+modules for disks and the lab's own init.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from livemig.lab import registry
 from livemig.lab.shell import LabError, run
 
 PACKAGE = "linux-image-cloud-amd64"
-# In the order in which they have to be loaded.
-MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk")
+# In the order in which they have to be loaded; those from scsi_common on are for a CD-ROM.
+MODULES = (
+    *("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk"),
+    *("scsi_common", "scsi_mod", "cdrom", "sr_mod", "virtio_scsi"),
+)
 WORKSHOP = "making-"
 BUSYBOX = Path("/bin/busybox")
 INIT = Path(__file__).with_name("guest") / "init"
@@ -41,7 +44,7 @@ def cache() -> Path:
 
 
 def is_cached() -> bool:
-    return os.path.exists(cache() / "kernel" / "vmlinuz")  # False, too, where one may not look
+    return all(os.path.exists(cache() / "kernel" / name) for name in ("vmlinuz", f"{MODULES[-1]}.ko"))  # False, too, where one may not look
 
 
 def prepare() -> Boot:
@@ -56,7 +59,7 @@ def _prepare() -> Boot:
     if not is_cached():
         _fetch_kernel()
     kernel = cache() / "kernel"
-    ingredients = {"bin/busybox": BUSYBOX, "init": INIT} | {f"modules/{at}-{name}.ko": kernel / f"{name}.ko" for at, name in enumerate(MODULES)}
+    ingredients = {"bin/busybox": BUSYBOX, "init": INIT} | {f"modules/{at:02}-{name}.ko": kernel / f"{name}.ko" for at, name in enumerate(MODULES)}
     recipe = hashlib.sha256(b"".join(name.encode() + path.read_bytes() for name, path in ingredients.items())).hexdigest()[:16]
     initramfs = cache() / f"initramfs-{recipe}"
     if not initramfs.exists():
@@ -75,6 +78,7 @@ def _fetch_kernel() -> None:
         for name in MODULES:
             (made / f"{name}.ko").write_bytes(_module(work / "package", name))
         shutil.copy(next((work / "package" / "boot").glob("vmlinuz-*")), made / "vmlinuz")
+        shutil.rmtree(cache() / "kernel", ignore_errors=True)
         made.rename(cache() / "kernel")
 
 

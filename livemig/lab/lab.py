@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from livemig.lab import kernel, network, processes, registry
-from livemig.lab.guests import IMAGE, Guest
-from livemig.lab.host import PRIVATE, Host
+from livemig.lab import kernel, network, processes, registry, ssh
+from livemig.lab.certificates import Authority
+from livemig.lab.disks import BASE, Disk
+from livemig.lab.guests import Guest
+from livemig.lab.host import IMAGES, PRIVATE, Host
 from livemig.lab.shell import LabError
 from livemig.runtime import Runtime
 
+KEYS = ("authority", "stranger", "certificates", "ssh")
+FILE = re.compile("<source file='([^']*)'")
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 HOST_CONFIG = """
 [host:{name}]
@@ -68,7 +73,10 @@ class Lab:
         with registry.locked(self.directory):
             index = registry.claim(self.directory, network.free_indexes())
             self.shared.mkdir(exist_ok=True)
-            network.bridge_up(index)
+            ssh.Keys(self.directory / "ssh").ensure()
+            if not (self.directory / "certificates").exists():
+                Authority(self.directory / "authority").certify(self.directory / "certificates", "client", ())
+            network.bridges_up(index)
             numbers = range(1, max(hosts, len(self.hosts)) + 1)
             made = [Host(self.directory, index, number, self._runtime) for number in numbers]
             for host in made:
@@ -76,14 +84,15 @@ class Lab:
             for host in made:
                 host.wait_until_ready()
 
-    def add_guest(self, name: str = "guest", host: str = "node1", disk: str = "none", memory_mib: int = 256, vcpus: int = 1, dirty_mib_s: int = 0) -> Guest:
-        """Start a guest and wait until it ticks; a guest of that name that runs already is returned as it is."""
-        if disk not in IMAGE:
-            _no("kind of disk", disk, list(IMAGE))
+    def add_guest(
+        self, name: str = "guest", host: str = "node1", disks: Sequence[str] = (), memory_mib: int = 256, vcpus: int = 1, dirty_mib_s: int = 0
+    ) -> Guest:
+        """Start a guest and wait until it ticks; a guest of that name that runs already is returned as it is. For `disks` see `Disk.parse`."""
+        parsed = [Disk.parse(words, at) for at, words in enumerate(disks)]
         if not NAME.fullmatch(name):
             raise LabError(f"{name!r} is no name for a guest: letters, digits, '_', '-' and '.'")
         guest = self._guest(name)
-        guest.start(self.host(host), kernel.prepare(), disk, memory_mib, vcpus, dirty_mib_s)
+        guest.start(self.host(host), kernel.prepare(), parsed, memory_mib, vcpus, dirty_mib_s)
         return guest
 
     def status(self) -> dict[str, Any]:
@@ -98,12 +107,28 @@ class Lab:
         ]
         return {"directory": str(self.directory), "index": self.index, "hosts": hosts, "guests": guests}
 
-    def config(self) -> str:
-        """The part of livemig.conf that makes these hosts known."""
+    def config(self, transport: str = "tcp", migration_network: bool = False) -> str:
+        """The part of livemig.conf that makes these hosts known: reached by tcp, tls or ssh, memory sent over the main network or the other one."""
         hosts = self.hosts
         enabled = ",".join(host.name for host in hosts)
-        groups = [HOST_CONFIG.format(name=host.name, uri=host.uri, address=host.address) for host in hosts]
+        cables = {host.name: host.migration_cable if migration_network else host.cable for host in hosts}
+        groups = [HOST_CONFIG.format(name=host.name, uri=host.uris[transport], address=cables[host.name].address) for host in hosts]
         return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups])
+
+    def leftovers(self) -> list[str]:
+        """What nobody should have left: pools, domains of no guest, and files where images are that no domain on that host uses.
+
+        A backing file is nobody's: it may stay where a guest was.
+        """
+        found, used = [], set[Path]()
+        for host in self.hosts:
+            found += [f"pool {name} on {host.name}" for name in host.virsh("pool-list", "--all", "--name").split()]
+            names = host.virsh("list", "--all", "--name").split()
+            found += [f"domain {name} on {host.name}" for name in names if name not in {guest.name for guest in self.guests}]
+            used |= {host.path(path) for name in names for path in FILE.findall(host.virsh("dumpxml", name))}
+        places = [self.shared, *(host.path(f"{IMAGES}/") for host in self.hosts)]
+        files = [path for place in places for path in place.iterdir() if path not in used and path.suffix not in (".log", BASE)]
+        return found + [f"file {path}" for path in sorted(files)]
 
     def down(self) -> None:
         """Take everything away, guests and all. Does nothing when there is no lab."""
@@ -114,7 +139,7 @@ class Lab:
             if index is not None:
                 self._end_processes(index)
                 network.down(index)
-            for path in [*self.directory.glob("node*"), self.shared]:
+            for path in [*self.directory.glob("node*"), self.shared, *(self.directory / part for part in KEYS)]:
                 shutil.rmtree(path, ignore_errors=True)
             registry.release(self.directory)
             (self.directory / registry.MARKER).unlink(missing_ok=True)

@@ -25,6 +25,10 @@ COMMANDS = {
     "qemu-system-x86_64": "qemu-system-x86",
     "qemu-img": "qemu-utils",
     "cpio": "cpio",
+    "openssl": "openssl",
+    "ssh": "openssh-client",
+    "dropbear": "dropbear-bin",
+    "virt-ssh-helper": "libvirt-daemon",
 }
 FETCHING = {"apt-get": "apt", "apt-cache": "apt", "dpkg": "dpkg"}
 DRIVER = "*/libvirt/connection-driver/libvirt_driver_qemu.so"

@@ -34,7 +34,7 @@ def guest(lab: Lab) -> Iterator[Guest]:
 
 @contextmanager
 def passing_guest(lab: Lab, disk: str) -> Iterator[Guest]:
-    made = lab.add_guest(f"with-{disk}-disk", "node1", disk)
+    made = lab.add_guest(f"with-{disk}-disk", "node1", [disk])
     try:
         yield made
     finally:
@@ -139,14 +139,14 @@ def test_shared_disk(lab: Lab) -> None:
 
 def test_local_disk(lab: Lab) -> None:
     with passing_guest(lab, "local") as guest:
-        image = "/var/lib/libvirt/images/with-local-disk.qcow2"
-        assert lab.host("node1").path(image).exists()
-        assert not lab.host("node2").path(image).exists()
-        run("qemu-img", "create", "-q", "-f", "qcow2", lab.host("node2").path(image), "64M")
+        here, there = (guest.image("local", 0, host) for host in lab.hosts)
+        assert here.exists()
+        assert not there.exists()
+        run("qemu-img", "create", "-q", "-f", "qcow2", there, "64M")
         migrate(guest, lab, "--copy-storage-all")
         wait_for_ticks(guest, 20)
         assert guest.ticks().unbroken
-    assert not any(host.path(image).exists() for host in lab.hosts)
+    assert not here.exists() and not there.exists()
 
 
 def test_link(lab: Lab) -> None:
@@ -311,7 +311,7 @@ def test_down_after_a_killed_up_and_a_killed_down(tmp_path: Path, killed, victim
 @pytest.mark.parametrize("victim", [int(word) for word in os.environ.get("LIVEMIG_LAB_KILL_GUEST_AT", "9").split(",")])
 def test_killed_while_adding_a_guest(lab: Lab, killed, victim: int) -> None:
     assert killed(victim, lab.directory, "guest", "add", "late", "--disk", "local")
-    guest = lab.add_guest("late", disk="local")
+    guest = lab.add_guest("late", disks=["local"])
     assert guest.where() == lab.host("node1")
     wait_for_ticks(guest, 12)
     assert guest.ticks().unbroken

@@ -89,7 +89,7 @@ def test_downtime_is_the_measured_one(lab: Lab, service: Service, guest: Guest) 
 
 
 def test_shared_disk_moves_and_probes_leave_nothing(lab: Lab, service: Service) -> None:
-    guest = lab.add_guest("disk", "node1", disk="shared")
+    guest = lab.add_guest("disk", "node1", disks=["shared"])
     service.wait_seen(guest.uuid, ("ACTIVE", "node1"))
     before = {path.name for path in lab.shared.iterdir()}
     move(lab, service, guest)
@@ -100,7 +100,7 @@ def test_shared_disk_moves_and_probes_leave_nothing(lab: Lab, service: Service) 
 
 
 def test_local_disk_is_refused_with_a_reason(lab: Lab, service: Service) -> None:
-    guest = lab.add_guest("disk", "node1", disk="local")
+    guest = lab.add_guest("disk", "node1", disks=["local"])
     service.wait_seen(guest.uuid, ("ACTIVE", "node1"))
     status, _headers, body = service.live_migrate(guest.uuid, "node2")
     assert status == 400

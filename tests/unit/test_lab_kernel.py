@@ -58,7 +58,7 @@ def test_fetched_and_made_once(commands: Path) -> None:
     assert boot.kernel.read_bytes() == b"kernel"
     assert (boot.kernel.parent / f"{MODULES[0]}.ko").read_bytes() == b"first module"
     archive = boot.initramfs.read_bytes()
-    assert all(f"modules/{at}-{name}.ko".encode() in archive for at, name in enumerate(MODULES))
+    assert all(f"modules/{at:02}-{name}.ko".encode() in archive for at, name in enumerate(MODULES))
     assert b"first module" in archive
     assert kernel.INIT.read_bytes() in archive
     assert kernel.prepare() == boot

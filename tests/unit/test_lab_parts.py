@@ -10,12 +10,18 @@ from xml.etree import ElementTree
 import pytest
 
 from livemig.lab import cli, kernel, preflight, registry
+from livemig.lab.certificates import Authority
+from livemig.lab.disks import Disk
 from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.kernel import Boot
 from livemig.lab.lab import Lab
 from livemig.lab.shell import LabError, run
+from livemig.lab.ssh import Keys, passwd
 from livemig.runtime import ThreadRuntime
+
+FACTS = (("source", "file"), ("driver", "type"), ("target", "dev"))
+WRONG = ("floppy", "local,tape", "local,1,2", "local,raw,backing")
 
 
 @pytest.fixture
@@ -47,18 +53,25 @@ def test_names_of_a_host(lab: Lab) -> None:
 
 def test_domain() -> None:
     guest = Guest("a", Path("/srv/it's <here>"), [], ThreadRuntime())
-    text = guest.xml(Boot(Path("/k"), Path("/i")), Path("/var/lib/libvirt/images/a.qcow2"), memory_mib=128, vcpus=2, dirty_mib_s=7)
+    disks = [Disk.parse(words, at) for at, words in enumerate(("local,backing", "shared,raw,16", "local,cdrom"))]
+    text = guest.xml(Boot(Path("/k"), Path("/i")), disks, memory_mib=128, vcpus=2, dirty_mib_s=7)
     domain = ElementTree.fromstring(text)
     assert domain.findtext("memory") == "128"
     assert domain.findtext("vcpu") == "2"
-    assert "DIRTY=7 DISK=1" in str(domain.findtext("os/cmdline"))
+    assert "DIRTY=7 DISKS=vda,vdb,sr0" in str(domain.findtext("os/cmdline"))
     assert domain.find("devices/serial/source").attrib == {"path": "/srv/it's <here>/a.log", "append": "on"}
-    assert domain.find("devices/disk/source").attrib == {"file": "/var/lib/libvirt/images/a.qcow2"}
+    parts = [(disk.get("device"), *(disk.find(child).get(key) for child, key in FACTS)) for disk in domain.iter("disk")]
+    assert parts == [
+        ("disk", "/var/lib/libvirt/images/a.vda.qcow2", "qcow2", "vda"),
+        ("disk", "/srv/it's <here>/a.vdb.raw", "raw", "vdb"),
+        ("cdrom", "/var/lib/libvirt/images/a.sdc.iso", "raw", "sdc"),
+    ]
+    assert [disk.find("readonly") is not None for disk in domain.iter("disk")] == [False, False, True]
     assert domain.findtext("uuid") == guest.uuid == Guest("a", Path("/srv"), [], ThreadRuntime()).uuid
 
 
 def test_domain_without_disk() -> None:
-    text = Guest("a", Path("/srv"), [], ThreadRuntime()).xml(Boot(Path("/k"), Path("/i")), None, 128, 1, 0)
+    text = Guest("a", Path("/srv"), [], ThreadRuntime()).xml(Boot(Path("/k"), Path("/i")), [], 128, 1, 0)
     assert ElementTree.fromstring(text).find("devices/disk") is None
 
 
@@ -68,7 +81,10 @@ def test_domain_without_disk() -> None:
         (lambda lab: lab.host("node3"), "no host node3; there are: node1, node2, node10"),
         (lambda lab: lab.guest("a"), "no guest a; there are: none"),
         (lambda lab: lab.add_guest("a b"), "no name for a guest"),
-        (lambda lab: lab.add_guest("a", disk="floppy"), "no kind of disk floppy; there are: none, shared, local"),
+        *[
+            (lambda lab, words=words: lab.add_guest("a", disks=[words]), f"no kind of disk {words}: ")
+            for words in ("floppy", "local,tape", "local,1,2", "local,raw,backing")
+        ],
         (lambda lab: lab.up(hosts=0), "1 to 200 hosts"),
         (lambda lab: lab.host("node1").virsh("list"), "node1 is not up; 'livemig-lab up' mends that"),
     ],
@@ -107,6 +123,8 @@ def test_a_cached_kernel_needs_no_apt(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "livemig/kernel").mkdir(parents=True)
     (tmp_path / "livemig/kernel/vmlinuz").touch()
+    assert any("apt-get:" in line for line in preflight.missing()), "it has not all modules"
+    (tmp_path / f"livemig/kernel/{kernel.MODULES[-1]}.ko").touch()
     assert not any("apt-get:" in line for line in preflight.missing())
 
 
@@ -123,3 +141,56 @@ def test_what_a_command_says() -> None:
             run(*words)
     with pytest.raises(LabError, match="within"):
         run("sleep", "5", timeout=0.05)
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        (0, ["base 0", "base 1", "base 15"]),
+        (1, ["vda 0", "base 1", "base 15"]),
+        (16, ["vda 0", "vda 1", "vda 15"]),
+        (18, ["vda 16", "vda 17", "vda 15"]),
+        (48, ["vda 32", "vda 33", "vda 47"]),
+    ],
+)
+def test_what_a_disk_must_hold(written: int, wanted: list[str]) -> None:
+    content = list(Disk.parse("local,backing,1", 0).content(written))
+    assert [content[at].split(b" \n")[0].rstrip().decode().split("\n")[0].strip() for at in (0, 1, 15)] == wanted
+    assert {len(block) for block in content} == {65536}
+    assert all(len(set(block.splitlines())) == 1 for block in content)
+
+
+def test_a_disk_without_a_backing_file_is_empty_at_first() -> None:
+    assert list(Disk.parse("local,raw,1", 0).content(15))[15] == bytes(65536)
+
+
+def test_uris_and_the_other_network(lab: Lab) -> None:
+    node2 = lab.host("node2")
+    assert node2.uris == {
+        "tcp": "qemu+tcp://10.98.4.2/system",
+        "tls": f"qemu+tls://10.98.4.2/system?pkipath={lab.directory}/certificates",
+        "ssh": f"qemu+ssh://root@10.98.4.2/system?command={lab.directory}/ssh/ssh",
+    }
+    assert (node2.migration_cable.outside, node2.migration_cable.bridge, node2.migration_cable.address) == ("lm4m2", "lm4bm", "10.99.4.2")
+    text = lab.config("tls", migration_network=True)
+    assert f"\n[host:node2]\nconnection_uri = {node2.uris['tls']}\nlive_migration_inbound_addr = 10.99.4.2\n" in text
+
+
+def test_certificates(tmp_path: Path) -> None:
+    for name in ("authority", "stranger"):
+        Authority(tmp_path / name).certify(tmp_path / "node1", "node1", ("10.98.0.1", "fd99::1"))
+        verify = ["openssl", "verify", "-purpose", "sslserver", "-verify_ip", "fd99:0:0::1", "-CAfile"]
+        assert run(*verify, tmp_path / "node1/ca-cert.pem", tmp_path / "node1/server-cert.pem").endswith("OK\n")
+    with pytest.raises(LabError):
+        run(*verify, tmp_path / "authority/certificate.pem", tmp_path / "node1/server-cert.pem")
+
+
+def test_keys_are_made_once(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys")
+    keys.ensure()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()}
+    keys.ensure()
+    keys.admit(tmp_path / "home")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()} == before
+    assert (tmp_path / "home/.ssh/authorized_keys").read_bytes() == before["key.pub"]
+    assert f"\nroot:x:0:0:root:{tmp_path}/home:" in f"\n{passwd(tmp_path / 'home')}"
