@@ -162,6 +162,11 @@ class Job:
         return self.memory_total_bytes > 0
 
     @property
+    def begun(self) -> bool:
+        """Whether anything is sent: disks go before the memory."""
+        return self.started or self.disk_total_bytes > 0
+
+    @property
     def progress(self) -> int:
         """Percent as Nova counts it: what of the memory is not remaining. A job that runs is never at 100, though nothing remains between iterations."""
         if self.completed:
