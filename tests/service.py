@@ -63,7 +63,7 @@ class Service(AbstractContextManager["Service"]):
         for name in HOSTS:
             self.fleet.add_host(name)
         # Threads that are real wait for one another's transactions; of a virtual runtime's only one goes at a time, and would wait for itself.
-        self.conf = _conf(directory, options, 10 if isinstance(runtime, ThreadRuntime) else 0.01)
+        self.conf = configured(directory, options, 10 if isinstance(runtime, ThreadRuntime) else 0.01)
         self.store = Store(database(self.conf.database.connection, sqlite_synchronous=False), runtime)
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
         self.services = Services(
@@ -135,7 +135,7 @@ class Service(AbstractContextManager["Service"]):
 
 
 @cache
-def _tables() -> bytes:
+def tables() -> bytes:
     """The file of a database at the newest revision: a copy takes a hundredth of the time that alembic does."""
     with TemporaryDirectory() as directory:
         path = Path(directory, "tables.sqlite")
@@ -145,7 +145,8 @@ def _tables() -> bytes:
         return path.read_bytes()
 
 
-def _conf(directory: Path, options: dict[str, Any], lock_timeout_s: float) -> Any:
+def configured(directory: Path, options: dict[str, Any], lock_timeout_s: float | None) -> Any:
+    """The configuration; with a time-out for locks, on a new database."""
     conf = cfg.ConfigOpts()
     configuration.register(conf)
     policy_options._register(conf)
@@ -158,9 +159,10 @@ def _conf(directory: Path, options: dict[str, Any], lock_timeout_s: float) -> An
     for name, value in given.items():
         group, _, option = name.rpartition("__")
         conf.set_override(option, value, group=group or None)
-    file = directory / f"{uuid.uuid4()}.sqlite"
-    file.write_bytes(_tables())
-    conf.set_override("connection", f"sqlite:///{file}?timeout={lock_timeout_s}", group="database")
+    if lock_timeout_s is not None:
+        file = directory / f"{uuid.uuid4()}.sqlite"
+        file.write_bytes(tables())
+        conf.set_override("connection", f"sqlite:///{file}?timeout={lock_timeout_s}", group="database")
     for name in HOSTS:
         conf.register_opts(configuration.HOST_OPTS, group=f"host:{name}")
         conf.set_override("connection_uri", f"qemu+tcp://{name}/system", group=f"host:{name}")
