@@ -99,5 +99,6 @@ def _reload(conf: Any, conductor: Conductor, module: Any) -> None:
         if conf.libvirt.driver == "mock":
             module.reload(conf.mock.fleet)
         conductor.reload()
+        LOG.info("The configuration was read again")
     except Exception:
         LOG.exception("The configuration could not be read again; the former one stays in force")
