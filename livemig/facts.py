@@ -104,8 +104,28 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Plug:
+    """Where a guest's network interface is plugged in at its host: `kind` is libvirt's type (network, bridge, direct, …), `name` what it is called there."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Something of a guest that is bound to its host, or may be: `kind` is a word of the checks' tables, `what` says which one it is."""
+
+    kind: str
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
-    """What moving a server depends on, from its domain XML. `cpu_xml` is its migratable `<cpu>` element, empty where it has none."""
+    """What moving a server depends on, from its domain XML. `cpu_xml` is its migratable `<cpu>` element, empty where it has none.
+
+    `vcpus` is the most that it may have. `huge_pages_kib` is what of its memory is in huge pages, by their size in KiB (0: the host's default). `cpus` are
+    the host's processors that it is pinned to, `numa_nodes` the host's nodes that its memory comes from; empty for any.
+    """
 
     memory_mib: int
     vcpus: int
@@ -116,6 +136,37 @@ class Guest:
     emulator: str = ""
     cpu_xml: str = ""
     disks: tuple[Disk, ...] = ()
+    name: str = ""
+    cpu_mode: str = ""
+    huge_pages_kib: Mapping[int, int] = field(default_factory=dict)
+    cpus: frozenset[int] = frozenset()
+    numa_nodes: frozenset[int] = frozenset()
+    plugs: tuple[Plug, ...] = ()
+    devices: tuple[Device, ...] = ()
+    snapshots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a host has for one guest, as far as the guest needs it. None: not needed, or not to be found out, which is held against nobody.
+
+    `unknown` says which of the guest's emulator, machine type and domain type the daemon does not know, `unknown_text` how it says so. `idle` are network
+    interfaces that exist and are not active. `free_huge_pages` are counted by their size in KiB. `namesake` is the UUID of another guest of the
+    same name. `unasked` says what could not be found out, and why.
+    """
+
+    unknown: str = ""
+    unknown_text: str = ""
+    most_vcpus: int | None = None
+    tpm_backends: frozenset[str] | None = None
+    cpus: frozenset[int] | None = None
+    numa_nodes: frozenset[int] | None = None
+    free_huge_pages: Mapping[int, int] | None = None
+    networks: frozenset[str] | None = None
+    interfaces: frozenset[str] | None = None
+    idle: frozenset[str] = frozenset()
+    namesake: str = ""
+    unasked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

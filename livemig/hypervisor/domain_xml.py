@@ -10,7 +10,7 @@ from typing import Any
 from lxml import etree
 
 from livemig.facts import Disk, Guest, Presence, ServerFacts
-from livemig.hypervisor import metadata
+from livemig.hypervisor import bound, metadata
 from livemig.hypervisor.metadata import Interface
 
 # libvirt is trusted with its own XML, but nothing in it may reach for a file or the network.
@@ -60,7 +60,7 @@ def _description(uuid: str, presence: Presence, domain: etree._Element) -> Descr
     return Description(facts, interfaces, domain.find(_AGENT) is not None, domain.get("type", ""))
 
 
-def guest(xml: str, persistent: bool) -> Guest:
+def guest(xml: str, persistent: bool, snapshots: int = 0) -> Guest:
     """The facts that a migration depends on."""
     domain = parse(xml)
     os_type = domain.find("os/type")
@@ -75,6 +75,14 @@ def guest(xml: str, persistent: bool) -> Guest:
         emulator=domain.findtext("devices/emulator", ""),
         cpu_xml="" if cpu is None else etree.tostring(cpu, encoding="unicode", with_tail=False),
         disks=_disks(domain),
+        name=domain.findtext("name", ""),
+        cpu_mode="" if cpu is None else cpu.get("mode", ""),
+        huge_pages_kib=bound.huge_pages_kib(domain),
+        cpus=bound.cpus(domain),
+        numa_nodes=bound.numa_nodes(domain),
+        plugs=bound.plugs(domain),
+        devices=bound.devices(domain),
+        snapshots=snapshots,
     )
 
 
