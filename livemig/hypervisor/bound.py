@@ -50,9 +50,10 @@ _LISTENING = "devices/graphics/@listen | devices/graphics/listen[@type='address'
 
 def devices(domain: Element) -> tuple[Device, ...]:
     """What may not be at another host, in the order of the table; addresses come last."""
-    found = [Device(kind, str(element.xpath(what))) for kind, where, what in _DEVICES for element in domain.xpath(where, namespaces=_QEMU)]
+    found = ((kind, what, element) for kind, where, what in _DEVICES for element in domain.xpath(where, namespaces=_QEMU))
+    named = [Device(kind, str(element.xpath(what, namespaces=_QEMU))) for kind, what, element in found]
     addresses = dict.fromkeys(str(address) for address in domain.xpath(_LISTENING) if address not in _EVERYWHERE)
-    return (*found, *(Device("address", address) for address in addresses))
+    return (*named, *(Device("address", address) for address in addresses))
 
 
 def plugs(domain: Element) -> tuple[Plug, ...]:
