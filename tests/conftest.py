@@ -20,11 +20,14 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """Two real hosts without guests. Tests name their guests as they like, remove them, and heal what they break."""
+    """Two real hosts without guests. Tests name their guests as they like, remove them, and heal what they break. After all of them nothing may be left."""
     lacks = preflight.missing()
     if lacks:
         pytest.fail(f"no lab on this machine (tools/test --no-lab leaves these tests out): {'; '.join(lacks)}")
     lab = Lab(Path(tempfile.mkdtemp(prefix="livemig-lab-")), ThreadRuntime())
     lab.up()
     yield lab
-    lab.down()
+    try:
+        assert lab.leftovers() == []
+    finally:
+        lab.down()
