@@ -39,6 +39,7 @@ class Hypervisor:
         self._listeners: tuple[Listener, ...] = ()
         self._processors: dict[str, Any] = {}
         self._knows_processors = False  # since it was connected
+        self.remembered: dict[Any, Any] = {}  # what does not change while it is connected
         self._booted_at: datetime | None = None
 
     @property
@@ -63,6 +64,7 @@ class Hypervisor:
                 connection.close()
                 raise
         self._knows_processors = False
+        self.remembered = {}
         self._connection = connection
 
     def close(self) -> None:
@@ -161,7 +163,8 @@ class Hypervisor:
         """Raises DomainNotFound."""
         with self.use() as connection:
             domain = connection.lookupByUUIDString(uuid)
-            return domain_xml.guest(domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_MIGRATABLE), bool(domain.isPersistent()))
+            xml = domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+            return domain_xml.guest(xml, bool(domain.isPersistent()), domain.snapshotNum(0))
 
     def runs_cpu(self, guest: Guest) -> bool:
         """Whether this host offers all that the guest's CPU has (virConnectCompareHypervisorCPU). A guest without a `<cpu>` asks for nothing."""

@@ -7,13 +7,13 @@ import uuid as uuids
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from livemig.testing import capacity, documents, errors, processors, statistics
 from livemig.testing import constants as C
-from livemig.testing import documents, errors, processors, statistics
 from livemig.testing.domain import virDomain
 from livemig.testing.errors import libvirtError
 from livemig.testing.fleet import SHUT_OFF, STATES, Domain, Host
-from livemig.testing.guests import MACHINES, Definition, Load
-from livemig.testing.networks import virInterface, virNetwork
+from livemig.testing.guests import Definition, Load
+from livemig.testing.networks import chosen, virInterface, virNetwork
 from livemig.testing.pools import virStoragePool, virStorageVol
 from livemig.testing.remote import remote
 from livemig.testing.storage import MIB, Pool, normal, pool_uuid, split
@@ -206,7 +206,15 @@ class virConnect:
 
     @remote
     def getMaxVcpus(self, type: str | None = None) -> int:
-        return 288
+        return self.host.max_vcpus
+
+    @remote
+    def getCPUMap(self, flags: int = 0) -> tuple[int, list[bool], int]:
+        return self.host.vcpus, [True] * self.host.vcpus, self.host.vcpus
+
+    @remote
+    def getFreePages(self, pages: list[int], startCell: int, cellCount: int, flags: int = 0) -> dict[int, dict[int, int]]:
+        return capacity.free_pages(self.host, pages, startCell, cellCount)
 
     @remote
     def getFreeMemory(self) -> int:
@@ -226,7 +234,8 @@ class virConnect:
 
     @remote
     def getDomainCapabilities(self, emulatorbin: str | None, arch: str | None, machine: str | None, virttype: str | None, flags: int = 0) -> str:
-        return documents.domain_capabilities(self.host, self._machine(arch, machine), virttype or "kvm")
+        kind = capacity.domain_type(self.host, emulatorbin, arch, virttype)
+        return documents.domain_capabilities(self.host, capacity.machine(self.host, arch, machine), kind)
 
     @remote
     def getCPUModelNames(self, arch: str, flags: int = 0) -> list[str]:
@@ -234,7 +243,7 @@ class virConnect:
 
     @remote
     def compareHypervisorCPU(self, emulator: str | None, arch: str | None, machine: str | None, virttype: str | None, xmlCPU: str, flags: int = 0) -> int:
-        self._machine(arch, machine)
+        capacity.machine(self.host, arch, machine)
         model = documents.parse(xmlCPU, "CPU_definition", errors.BAD_CPU_XML).findtext("model", "qemu64")
         if model not in processors.KNOWN:
             raise errors.BAD_CPU_MODEL(model=model)
@@ -244,22 +253,13 @@ class virConnect:
             raise errors.CPU_INCOMPATIBLE(features=model)
         return C.VIR_CPU_COMPARE_INCOMPATIBLE
 
-    def _machine(self, arch: str | None, machine: str | None) -> str:
-        """A machine type without its aliases."""
-        if arch not in (None, "x86_64"):
-            raise errors.BAD_ARCH(arch=arch)
-        wanted = MACHINES.get(machine or "pc", machine or "pc")
-        if wanted not in self.host.machines:
-            raise errors.BAD_MACHINE(machine=machine)
-        return wanted
-
     @remote
     def listAllInterfaces(self, flags: int = 0) -> list[virInterface]:
-        return [virInterface(name) for name in self.host.interfaces]
+        return [virInterface(self, name) for name in chosen(self.host, self.host.interfaces, flags)]
 
     @remote
     def listAllNetworks(self, flags: int = 0) -> list[virNetwork]:
-        return [virNetwork(self, name) for name in self.host.networks]
+        return [virNetwork(self, name) for name in chosen(self.host, self.host.networks, flags)]
 
     @remote
     def networkLookupByName(self, name: str) -> virNetwork:

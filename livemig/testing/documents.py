@@ -9,13 +9,12 @@ from xml.sax.saxutils import escape, quoteattr
 
 from livemig.testing import errors, processors
 from livemig.testing.fleet import Domain, Host
-from livemig.testing.guests import MACHINES, Definition, Disk, Interface, guest_uuid, mac
+from livemig.testing.guests import EMULATOR, MACHINES, Definition, Disk, Interface, guest_uuid, mac
 from livemig.testing.networks import devices
 from livemig.testing.storage import MIB, File, Pool
 
 UNITS = {"b": 1, "bytes": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "k": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
-EMULATOR = "/usr/bin/qemu-system-x86_64"
 AGENT = "org.qemu.guest_agent.0"
 
 
@@ -113,6 +112,9 @@ def _given(guest: Domain, inactive: bool) -> str:
         uuid = ElementTree.Element("uuid")
         root.insert(1, uuid)
     uuid.text = guest.definition.uuid
+    devices_of = root.find("devices")
+    if devices_of is not None and devices_of.find("emulator") is None:
+        ElementTree.SubElement(devices_of, "emulator").text = EMULATOR
     for memory in root.findall("memory") + root.findall("currentMemory"):
         memory.text = str(size(memory) // 1024)
         memory.set("unit", "KiB")
@@ -191,7 +193,8 @@ def size(element: ElementTree.Element | None, unit: str = "KiB") -> int:
 
 def capabilities(host: Host) -> str:
     """virConnectGetCapabilities."""
-    machines = "".join(f"      <machine maxCpus='288'>{machine}</machine>\n" for machine in host.machines)
+    machines = "".join(f"      <machine maxCpus='{host.max_vcpus}'>{machine}</machine>\n" for machine in host.machines)
+    kinds = "".join(f"      <domain type='{kind}'/>\n" for kind in host.virt_types)
     machines += "".join(f"      <machine canonical='{machine}'>{alias}</machine>\n" for alias, machine in MACHINES.items() if machine in host.machines)
     return f"""<capabilities>
   <host>
@@ -208,18 +211,27 @@ def capabilities(host: Host) -> str:
         <uri_transport>tcp</uri_transport>
       </uri_transports>
     </migration_features>
+    <topology>
+      <cells num='{host.numa_nodes}'>
+{"".join(_cell(host, number) for number in range(host.numa_nodes))}      </cells>
+    </topology>
   </host>
   <guest>
     <os_type>hvm</os_type>
     <arch name='x86_64'>
       <wordsize>64</wordsize>
       <emulator>{EMULATOR}</emulator>
-{machines}      <domain type='qemu'/>
-      <domain type='kvm'/>
-    </arch>
+{machines}{kinds}    </arch>
   </guest>
 </capabilities>
 """
+
+
+def _cell(host: Host, number: int) -> str:
+    memory = host.memory_mib * 1024 // host.numa_nodes
+    counts = {4: memory // 4, 2048: 0, 1048576: 0, **host.huge_pages}
+    pages = "".join(f"          <pages unit='KiB' size='{size}'>{count}</pages>\n" for size, count in counts.items())
+    return f"        <cell id='{number}'>\n          <memory unit='KiB'>{memory}</memory>\n{pages}        </cell>\n"
 
 
 def domain_capabilities(host: Host, machine: str, virt_type: str) -> str:
@@ -228,12 +240,13 @@ def domain_capabilities(host: Host, machine: str, virt_type: str) -> str:
         f"      <model usable='{'yes' if processors.runs(host.cpu_model, model) else 'no'}' vendor='{processors.vendor(model)}'>{model}</model>\n"
         for model in processors.KNOWN
     )
+    backends = "".join(f"        <value>{backend}</value>\n" for backend in host.tpm_backends)
     return f"""<domainCapabilities>
   <path>{EMULATOR}</path>
   <domain>{virt_type}</domain>
   <machine>{machine}</machine>
   <arch>x86_64</arch>
-  <vcpu max='288'/>
+  <vcpu max='{host.max_vcpus}'/>
   <cpu>
     <mode name='host-passthrough' supported='yes'/>
     <mode name='host-model' supported='yes'>
@@ -243,6 +256,12 @@ def domain_capabilities(host: Host, machine: str, virt_type: str) -> str:
     <mode name='custom' supported='yes'>
 {models}    </mode>
   </cpu>
+  <devices>
+    <tpm supported='yes'>
+      <enum name='backendModel'>
+{backends}      </enum>
+    </tpm>
+  </devices>
 </domainCapabilities>
 """
 

@@ -97,6 +97,10 @@ class virDomain:
         return documents.domain(self._domain(), bool(flags & C.VIR_DOMAIN_XML_INACTIVE))
 
     @remote
+    def snapshotNum(self, flags: int = 0) -> int:
+        return self._domain().snapshots
+
+    @remote
     def autostart(self) -> int:
         return int(self._domain().autostart)
 
@@ -347,6 +351,8 @@ class virDomain:
         domain = self._active()
         if domain.job:
             raise errors.JOB_RUNNING(name=self._name)
+        if domain.snapshots:
+            raise errors.SNAPSHOTS(count=domain.snapshots)
         if not flags & C.VIR_MIGRATE_UNSAFE:
             check_disks(domain, flags)
         given = params.get(C.VIR_MIGRATE_PARAM_DEST_XML)

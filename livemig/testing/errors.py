@@ -127,6 +127,7 @@ STATE_LOCK = Fault(
 )
 
 # Migration
+SNAPSHOTS = _invalid("cannot migrate domain with {count} snapshots")
 ABORTED = Fault(C.VIR_ERR_OPERATION_ABORTED, C.VIR_FROM_QEMU, "operation aborted: job 'migration out' canceled by client")
 JOB_FAILED = _failed("job 'migration out' failed: {reason}", C.VIR_FROM_QEMU)
 POSTCOPY_FAILED = _failed("job 'migration in' failed in post-copy phase", C.VIR_FROM_QEMU)
@@ -166,6 +167,10 @@ BAD_MACHINE = Fault(
 )
 BAD_ARCH = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_QEMU, "invalid argument: unknown architecture: {arch}")
 BAD_VIRTTYPE = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_QEMU, "invalid argument: unknown virttype: {virttype}")
+NO_VIRTTYPE = Fault(C.VIR_ERR_INVALID_ARG, C.VIR_FROM_QEMU, "invalid argument: Emulator '/usr/bin/qemu-system-x86_64' does not support virt type '{virttype}'")
+NO_EMULATOR = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_QEMU, "Cannot check QEMU binary {path}: No such file or directory")
+NO_PAGES = _failed("page size {size} is not available on node {cell}", C.VIR_FROM_NONE)
+NO_CELL = Fault(C.VIR_ERR_INTERNAL_ERROR, C.VIR_FROM_NONE, "internal error: start cell {cell} out of range (0-{last})")
 BAD_CPU_MODEL = Fault(C.VIR_ERR_INTERNAL_ERROR, C.VIR_FROM_CPU, "internal error: Unknown CPU model {model}")
 BAD_CPU_XML = Fault(C.VIR_ERR_XML_DETAIL, C.VIR_FROM_CPU, "(CPU_definition):1: {reason}")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from livemig.runtime import Event, Runtime
 from livemig.testing import constants as C
 from livemig.testing import errors
-from livemig.testing.guests import MACHINES, Definition, Load, each_disk, each_interface
+from livemig.testing.guests import EMULATOR, MACHINES, Definition, Load, each_disk, each_interface
 from livemig.testing.guests import Disk as Disk
 from livemig.testing.guests import Interface as Interface
 from livemig.testing.guests import guest_uuid as guest_uuid
@@ -58,6 +58,8 @@ class Domain:
     completed: dict[str, Any] | None = None
     saved: str | None = None
     """What its managed save image starts as: "running" or "paused"."""
+    snapshots: int = 0
+    """How many it has; one with any does not migrate."""
     max_speed: int = 0
     max_downtime_ms: int = 300
 
@@ -114,6 +116,24 @@ class Host:
     """Nothing more can be written on the host's directories."""
     machines = Switch[tuple[str, ...]](tuple(MACHINES.values()))
     """Machine types that its QEMU has."""
+    max_vcpus = Switch(288)
+    """The most that a guest of any of them may have."""
+    emulators = Switch[tuple[str, ...]]((EMULATOR,))
+    """Paths of its QEMU."""
+    virt_types = Switch[tuple[str, ...]](("qemu", "kvm"))
+    """Domain types: without kvm its processors do not virtualize."""
+    tpm_backends = Switch[tuple[str, ...]](("passthrough", "emulator"))
+    """TPM backends that it has the programs for."""
+    networks = Switch[tuple[str, ...]](("default",))
+    """libvirt's networks."""
+    interfaces = Switch[tuple[str, ...]](("eth0", "lo"))
+    """Network interfaces and bridges."""
+    idle = Switch[tuple[str, ...]](("lo",))
+    """Those networks and interfaces that are not active."""
+    numa_nodes = Switch(1)
+    """NUMA nodes."""
+    huge_pages = Switch[dict[int, int]]({})
+    """Free huge pages on each node, by their size in KiB (2048, 1048576)."""
     bandwidth_mib_s = Switch(1000.0)
     """What its network carries for migrations, MiB/s, shared among its jobs."""
     migration_error = Switch[str | None](None)
@@ -133,8 +153,6 @@ class Host:
         self.libvirt_version: int = facts.pop("libvirt_version", 9000000)
         self.cpu_model: str = facts.pop("cpu_model", "Cascadelake-Server")
         self.keepalive: tuple[int, int] = tuple(facts.pop("keepalive", (5, 5)))
-        self.interfaces: tuple[str, ...] = tuple(facts.pop("interfaces", ("eth0", "lo")))
-        self.networks: tuple[str, ...] = tuple(facts.pop("networks", ("default",)))
         self.switches: dict[str, Any] = {}
         self.domains: dict[str, Domain] = {}
         self.directories: dict[str, Directory] = {}
@@ -259,8 +277,7 @@ class Fleet:
     def add_host(self, name: str, address: str | None = None, **facts: Any) -> Host:
         """A host, known by its name and its address.
 
-        `facts`: memory_mib, vcpus, hypervisor_type, hypervisor_version, libvirt_version, cpu_model, keepalive (seconds, count), interfaces, networks, and
-        any switch.
+        `facts`: memory_mib, vcpus, hypervisor_type, hypervisor_version, libvirt_version, cpu_model, keepalive (seconds, count), and any switch.
         """
         host = Host(self, name, address or name, dict(facts))
         with self.lock:

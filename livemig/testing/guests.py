@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+EMULATOR = "/usr/bin/qemu-system-x86_64"
 MACHINES = {"pc": "pc-i440fx-7.2", "q35": "pc-q35-7.2"}
 
 

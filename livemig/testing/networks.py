@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from livemig.testing import constants as C
 from livemig.testing import errors
-from livemig.testing.fleet import Domain
+from livemig.testing.fleet import Domain, Host
 from livemig.testing.guests import Interface
 from livemig.testing.remote import remote
 
@@ -28,14 +28,16 @@ LOOPBACK = {"lo": {"addrs": [{"addr": "127.0.0.1", "prefix": 8, "type": C.VIR_IP
 class virInterface:
     """As much of libvirt.virInterface as says that it is there."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, connection: virConnect, name: str) -> None:
+        self._connection = connection
         self._name = name
 
     def name(self) -> str:
         return self._name
 
+    @remote
     def isActive(self) -> int:
-        return 1
+        return is_active(self._connection.host, self._name)
 
 
 class virNetwork:
@@ -51,8 +53,9 @@ class virNetwork:
     def name(self) -> str:
         return self._name
 
+    @remote
     def isActive(self) -> int:
-        return 1
+        return is_active(self._connection.host, self._name)
 
     @remote
     def DHCPLeases(self, mac: str | None = None, flags: int = 0) -> list[dict[str, Any]]:
@@ -77,6 +80,17 @@ class virNetwork:
             for address in interface.addresses
             if domain.active and interface.known_by == "lease" and (interface.kind, interface.network) == ("network", self._name)
         ]
+
+
+def is_active(host: Host, name: str) -> int:
+    """Of a network or an interface."""
+    return int(name not in host.idle)
+
+
+def chosen(host: Host, names: tuple[str, ...], flags: int) -> list[str]:
+    """Those that are active or not, as the flags want it; for networks and interfaces these are the same bits."""
+    wanted = {C.VIR_CONNECT_LIST_NETWORKS_ACTIVE: {1}, C.VIR_CONNECT_LIST_NETWORKS_INACTIVE: {0}}.get(flags & 3, {0, 1})
+    return [name for name in names if is_active(host, name) in wanted]
 
 
 def devices(domain: Domain) -> list[tuple[str, Interface]]:
