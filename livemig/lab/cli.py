@@ -78,7 +78,7 @@ def status(lab: Lab, arguments: Arguments) -> None:
 
 
 def config(lab: Lab, arguments: Arguments) -> None:
-    print(lab.config(arguments.transport, arguments.migration_network), end="")
+    print(lab.config(arguments.transport, arguments.network), end="")
 
 
 def down(lab: Lab, arguments: Arguments) -> None:
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _verb(
         verbs, "config", config, "print the part of livemig.conf for these hosts",
         ("--transport", {"choices": ["tcp", "tls", "ssh"], "default": "tcp", "help": "how the daemons are reached (default: tcp)"}),
-        ("--migration-network", {"action": "store_true", "help": "have memory sent over the network that is for that alone"}),
+        ("--network", {"choices": ["main", "migration", "migration6"], "default": "main", "help": "where memory is sent (default: main)"}),
     )  # fmt: skip
     _verb(verbs, "down", down, "take everything away")
     return parser

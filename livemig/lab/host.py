@@ -113,6 +113,12 @@ class Host:
             "ssh": f"qemu+ssh://root@{self.address}/system?command={self._keys.client}",
         }
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Its addresses: in the main network, in the migration network, and there by IPv6 where the machine speaks that."""
+        cable = self.migration_cable
+        return {"main": self.address, "migration": cable.address} | ({"migration6": cable.address6} if cable.address6 else {})
+
     def up(self) -> None:
         """Make the host, or what is missing of it, and start its daemon; `wait_until_ready` waits for that."""
         self._prepare_files()
@@ -144,7 +150,7 @@ class Host:
 
         QEMU reads it at the next migration, libvirtd when it is started again.
         """
-        Authority(self._directory / authority).certify(self._certificates, self.name, self._addresses)
+        Authority(self._directory / authority).certify(self._certificates, self.name, tuple(self.addresses.values()))
 
     def start_daemon(self) -> None:
         """Start libvirtd, if it is not running, and wait until it answers."""
@@ -215,11 +221,6 @@ class Host:
     @property
     def _certificates(self) -> Path:
         return self.base / "certificates"
-
-    @property
-    def _addresses(self) -> tuple[str, ...]:
-        cable = self.migration_cable
-        return (self.address, cable.address, *([cable.address6] if cable.address6 else []))
 
     def _anchor(self) -> Process | None:
         """A process that has all the mounts: the holder, or else what was started with its help."""

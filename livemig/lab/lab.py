@@ -107,12 +107,11 @@ class Lab:
         ]
         return {"directory": str(self.directory), "index": self.index, "hosts": hosts, "guests": guests}
 
-    def config(self, transport: str = "tcp", migration_network: bool = False) -> str:
-        """The part of livemig.conf that makes these hosts known: reached by tcp, tls or ssh, memory sent over the main network or the other one."""
+    def config(self, transport: str = "tcp", network: str = "main") -> str:
+        """The part of livemig.conf that makes these hosts known: reached by tcp, tls or ssh, memory sent over a network of `Host.addresses`."""
         hosts = self.hosts
         enabled = ",".join(host.name for host in hosts)
-        cables = {host.name: host.migration_cable if migration_network else host.cable for host in hosts}
-        groups = [HOST_CONFIG.format(name=host.name, uri=host.uris[transport], address=cables[host.name].address) for host in hosts]
+        groups = [HOST_CONFIG.format(name=host.name, uri=host.uris[transport], address=host.addresses[network]) for host in hosts]
         return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups])
 
     def leftovers(self) -> list[str]:

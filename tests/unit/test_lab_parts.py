@@ -172,7 +172,7 @@ def test_uris_and_the_other_network(lab: Lab) -> None:
         "ssh": f"qemu+ssh://root@10.98.4.2/system?command={lab.directory}/ssh/ssh",
     }
     assert (node2.migration_cable.outside, node2.migration_cable.bridge, node2.migration_cable.address) == ("lm4m2", "lm4bm", "10.99.4.2")
-    text = lab.config("tls", migration_network=True)
+    text = lab.config("tls", "migration")
     assert f"\n[host:node2]\nconnection_uri = {node2.uris['tls']}\nlive_migration_inbound_addr = 10.99.4.2\n" in text
 
 
