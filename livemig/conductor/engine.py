@@ -16,7 +16,7 @@ from livemig import exceptions
 from livemig.conductor import admission, planning, scheduling
 from livemig.conductor.announcer import Announcer
 from livemig.conductor.attempt import Attempt, Pace
-from livemig.conductor.checks import refusals
+from livemig.conductor.checks import notes, refusals
 from livemig.conductor.checks.hosts import NOT_ENOUGH
 from livemig.conductor.checks.situation import Situation
 from livemig.conductor.inventory import Inventory
@@ -167,7 +167,8 @@ class Engine:
         if refused:
             self._store.migrations.record(migration.id, *(("check", f"{situation.destination.name}: {name}: {error}") for name, error in refused))
             raise refused[0][1]
-        self._store.migrations.record(migration.id, ("check", f"{situation.destination.name}: every check passed"))
+        risks = [("note", f"{situation.destination.name}: {note}") for note in notes(situation)]
+        self._store.migrations.record(migration.id, ("check", f"{situation.destination.name}: every check passed"), *risks)
         return situation
 
     def _begin(self, migration: Migration) -> None:

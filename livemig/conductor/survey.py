@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
+
+from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor.checks.situation import End, Situation, file_paths
 from livemig.conductor.inventory import Inventory
 from livemig.db.hosts import Hosts
-from livemig.facts import Guest, HostFacts
+from livemig.facts import Guest, HostFacts, Offer
+from livemig.hypervisor import capabilities
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.storage import same_directory
 from livemig.records import Migration
+
+LOG = log.getLogger(__name__)
+
+_CPU_OF_HOST = ("host-passthrough", "maximum")
 
 
 class Survey:
@@ -30,11 +38,12 @@ class Survey:
         migration = self._migration
         source = self._source
         end = source if destination == migration.source else self._end(destination)
-        now = Situation(migration.server_uuid, source, end, migration.block_migration, migration.force, self._guest)
+        now = Situation(migration.server_uuid, source, end, migration.block_migration, migration.force, self._guest, policy=migration.policy)
         if self._guest is None or source.facts is None or end.facts is None or end is source:
             return now
         try:
-            now = replace(now, cpu_fits=self._hypervisor(destination).runs_cpu(self._guest))
+            offer = self._offer(self._guest, destination)
+            now = replace(now, offer=offer, **({} if offer.unknown else self._cpu(self._guest, destination)))
             return replace(now, shared=self._shared(self._guest, destination))
         except exceptions.HypervisorError as error:
             return replace(now, probe_error=str(error))
@@ -51,6 +60,8 @@ class Survey:
             disabled_reason=word.disabled_reason if word else None,
             facts=_facts(watcher.hypervisor),
             presence=watcher.hypervisor.presence(self._migration.server_uuid),
+            reserved_memory_mib=watcher.settings.reserved_memory_mib,
+            address=watcher.settings.address,
         )
 
     def _read_guest(self) -> Guest | None:
@@ -60,6 +71,28 @@ class Survey:
             return self._hypervisor(self._migration.source).guest(self._migration.server_uuid)
         except exceptions.HypervisorError:
             return None  # it is gone, or the host is: another check says so
+
+    def _offer(self, guest: Guest, destination: str) -> Offer:
+        offer = capabilities.offer(self._hypervisor(destination), guest)
+        for question in offer.unasked:
+            LOG.debug("Migration %s: not judged, since %s does not tell: %s", self._migration.uuid, destination, question)
+        return offer
+
+    def _cpu(self, guest: Guest, destination: str) -> dict[str, Any]:
+        """Whether the guest's CPU fits. libvirt has an answer for a CPU model only: for a guest with the CPU of its host it is asked about what that one is."""
+        found: dict[str, Any] = {}
+        if guest.cpu_mode in _CPU_OF_HOST:
+            ends = [capabilities.machine(self._hypervisor(name), guest) for name in (self._migration.source, destination)]
+            if not all(end and end.host_model for end in ends):
+                return {}
+            guest = replace(guest, cpu_xml=ends[0].host_model if ends[0] else "")
+            found = {"cpu_models": tuple(end.cpu_model for end in ends if end)}
+        try:
+            return {**found, "cpu_fits": self._hypervisor(destination).runs_cpu(guest)}
+        except exceptions.HypervisorUnavailable:
+            raise
+        except exceptions.HypervisorError as error:
+            return {**found, "cpu_fits": False, "cpu_error": str(error)}
 
     def _shared(self, guest: Guest, destination: str) -> dict[str, bool]:
         directories = {path: str(PurePosixPath(path).parent) for path in file_paths(guest.disks)}

@@ -26,6 +26,7 @@ class HostSettings:
     connection_uri: str
     migration_uri: str
     inbound_address: str | None
+    reserved_memory_mib: int = 0
 
     @property
     def address(self) -> str:
@@ -75,6 +76,7 @@ def _host(conf: Any, name: str) -> HostSettings:
         connection_uri=settings.connection_uri,
         migration_uri=_migration_uri(conf, settings, name),
         inbound_address=str(address) if address else None,
+        reserved_memory_mib=conf.reserved_host_memory_mb if settings.reserved_host_memory_mb is None else settings.reserved_host_memory_mb,
     )
 
 

@@ -19,6 +19,14 @@ def _unset(option: Any) -> Any:
     return copied
 
 
+_RESERVED_MEMORY = cfg.IntOpt(
+    "reserved_host_memory_mb",
+    default=512,
+    min=0,
+    mutable=True,
+    help="Memory in MiB that a host keeps for itself: it is not counted as free for guests that move there. [host:NAME] has it for a single host.",
+)
+
 DEFAULT_OPTS = [
     cfg.ListOpt(
         "enabled_hosts",
@@ -42,6 +50,7 @@ DEFAULT_OPTS = [
         mutable=True,
         help="How many live migrations may leave one host at the same time; the others wait as queued. 0 sets no limit.",
     ),
+    _RESERVED_MEMORY,
 ]
 
 API_OPTS = [
@@ -241,6 +250,7 @@ HOST_OPTS = [
     cfg.StrOpt("live_migration_scheme", help="Transport by which other hosts' daemons reach this one. Default: that of [libvirt]."),
     cfg.IntOpt("live_migration_link_bandwidth", min=0, mutable=True, help="What this host's link carries, in MiB/s. Default: that of [libvirt]."),
     cfg.StrOpt("live_migration_policy", help="The named policy of migrations that leave this host. Default: that of [libvirt]."),
+    _unset(_RESERVED_MEMORY),
     *POLICY_GROUP_OPTS,
 ]
 
