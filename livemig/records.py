@@ -142,7 +142,8 @@ class LeftFile:
 class Migration:
     """A row of `migrations`.
 
-    `tried` are the destinations to which a transfer failed. `files` are still to be removed, and `untidy` says that there are such. `bandwidth_mib_s` is its
+    `tried` are the destinations to which a transfer failed. `waits_for` says what a queued one waits for, `autostart` whether its guest starts with its host.
+    `files` are still to be removed, and `untidy` says that there are such. `bandwidth_mib_s` is its
     share of a limited link at the moment, None where nothing limits it but its policy.
     """
 
@@ -178,6 +179,18 @@ class Migration:
     tried: tuple[str, ...] = ()
     files: tuple[LeftFile, ...] = ()
     untidy: bool = False
+    waits_for: str | None = None
+    autostart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What admission looks at in the row of a migration that is queued, or that has its place."""
+
+    id: int
+    source: str
+    destination: str
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

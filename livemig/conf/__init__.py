@@ -19,6 +19,8 @@ from livemig.conf.hosts import aggregates as aggregates
 from livemig.conf.hosts import bracketed as bracketed
 from livemig.conf.hosts import hosts as hosts
 from livemig.conf.hosts import links as links
+from livemig.conf.limits import Limits as Limits
+from livemig.conf.limits import limits as limits
 from livemig.conf.options import AGGREGATE_OPTS, GROUPS, HOST_OPTS, POLICY_GROUP_OPTS
 from livemig.conf.policy import policy as policy
 

@@ -50,7 +50,35 @@ DEFAULT_OPTS = [
         mutable=True,
         help="How many live migrations may leave one host at the same time; the others wait as queued. 0 sets no limit.",
     ),
+    cfg.IntOpt(
+        "max_concurrent_incoming_live_migrations",
+        default=0,
+        min=0,
+        mutable=True,
+        help="How many live migrations may come to one host at the same time; the others wait as queued. 0 sets no limit, as Nova has none.",
+    ),
+    cfg.IntOpt("max_total_live_migrations", default=0, min=0, mutable=True, help="How many live migrations may run at the same time in all. 0 sets no limit."),
+    cfg.IntOpt(
+        "migrate_max_retries",
+        default=-1,
+        min=-1,
+        mutable=True,
+        help="How many further hosts are tried when the checks refuse the first, where a request names no host. 0: none. -1: until there are no more.",
+    ),
     _RESERVED_MEMORY,
+]
+
+# As it stands in [host:NAME]: unset, so that what is set is known.
+LIMIT_OPTS = [_unset(option) for option in DEFAULT_OPTS if option.name in ("max_concurrent_live_migrations", "max_concurrent_incoming_live_migrations")]
+
+FILTER_SCHEDULER_OPTS = [
+    cfg.FloatOpt("ram_weight_multiplier", default=1.0, mutable=True, help="Weight of free memory. Negative: full hosts first."),
+    cfg.FloatOpt("cpu_weight_multiplier", default=1.0, mutable=True, help="Weight of processors that no server has. Negative: full hosts first."),
+    cfg.FloatOpt("disk_weight_multiplier", default=1.0, mutable=True, help="Weight of free space in the host's largest storage pool."),
+    cfg.FloatOpt("io_ops_weight_multiplier", default=-1.0, mutable=True, help="Weight of the migrations to and from a host, those that wait as well."),
+    cfg.FloatOpt("num_instances_weight_multiplier", default=0.0, mutable=True, help="Weight of the number of servers on a host."),
+    cfg.FloatOpt("hypervisor_version_weight_multiplier", default=1.0, mutable=True, help="Weight of a newer hypervisor."),
+    cfg.FloatOpt("soft_affinity_weight_multiplier", default=1.0, mutable=True, help="Weight of the servers of the same affinity group on a host."),
 ]
 
 API_OPTS = [
@@ -250,6 +278,7 @@ HOST_OPTS = [
     cfg.StrOpt("live_migration_scheme", help="Transport by which other hosts' daemons reach this one. Default: that of [libvirt]."),
     cfg.IntOpt("live_migration_link_bandwidth", min=0, mutable=True, help="What this host's link carries, in MiB/s. Default: that of [libvirt]."),
     cfg.StrOpt("live_migration_policy", help="The named policy of migrations that leave this host. Default: that of [libvirt]."),
+    *LIMIT_OPTS,
     _unset(_RESERVED_MEMORY),
     *POLICY_GROUP_OPTS,
 ]
@@ -259,6 +288,7 @@ GROUPS: dict[str | None, Sequence[Any]] = {
     "api": API_OPTS,
     "http_basic": HTTP_BASIC_OPTS,
     "conductor": CONDUCTOR_OPTS,
+    "filter_scheduler": FILTER_SCHEDULER_OPTS,
     "libvirt": LIBVIRT_OPTS,
     "notifications": NOTIFICATIONS_OPTS,
     "mock": MOCK_OPTS,

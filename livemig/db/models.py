@@ -136,6 +136,8 @@ class Migration(Base):
     tried: Mapped[list[str]] = mapped_column(default=list)
     files: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     untidy: Mapped[bool] = mapped_column(default=False)
+    waits_for: Mapped[str | None] = mapped_column(Text)
+    autostart: Mapped[bool] = mapped_column(default=False)
     policy: Mapped[dict[str, Any]]
     request_id: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(Name)

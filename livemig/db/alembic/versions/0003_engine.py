@@ -1,4 +1,4 @@
-"""What the engine keeps of a migration: destinations tried, files to be removed, its share of a link."""
+"""What the engine keeps of a migration: destinations tried, files to be removed, its share of a link, what it waits for, whether its guest starts by itself."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ def upgrade() -> None:
         batch.add_column(sa.Column("tried", sa.JSON(), nullable=True))
         batch.add_column(sa.Column("files", sa.JSON(), nullable=True))
         batch.add_column(sa.Column("untidy", sa.Boolean(), nullable=False, server_default=sa.false()))
+        batch.add_column(sa.Column("waits_for", sa.Text(), nullable=True))
+        batch.add_column(sa.Column("autostart", sa.Boolean(), nullable=False, server_default=sa.false()))
     migrations = sa.table("migrations", sa.column("tried", sa.JSON()), sa.column("files", sa.JSON()))
     op.get_bind().execute(sa.update(migrations).values(tried=[], files=[]))
     with op.batch_alter_table("migrations") as batch:
