@@ -137,12 +137,13 @@ class Service:
         deadline = self._runtime.monotonic() + seconds
         while not ready():
             if self._runtime.monotonic() > deadline:
-                raise LabError(f"waited {seconds} s in vain for {what}\n{self.log()[-4000:]}")
+                raise LabError(f"waited {seconds} s in vain for {what}\n{self.log(-4000)}")
             self._runtime.sleep(pause)
 
-    def log(self) -> str:
-        """What it wrote."""
-        return "".join(path.read_text() for name in ("output", "livemig.log") if (path := self.directory / name).exists())
+    def log(self, begin: int = 0) -> str:
+        """What it wrote; with `begin`, only from that character on, and without the requests."""
+        text = "".join(path.read_text() for name in ("output", "livemig.log") if (path := self.directory / name).exists())
+        return text if not begin else "\n".join(line for line in text.splitlines() if " livemig.api.access_log " not in line)[begin:]
 
     def _end(self, by: signal.Signals) -> None:
         processes, self._processes = self._processes, []

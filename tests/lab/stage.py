@@ -101,7 +101,7 @@ class Stage:
         """How it ended, which must be so; the guest is there and nowhere else, and has not missed a tick."""
         self.service.wait_idle(guest.uuid, seconds)
         migration = self.last(guest)
-        assert migration.status is status, f"{self.story(guest)}\n{self.service.log()[-3000:]}"
+        assert migration.status is status, f"{self.story(guest)}\n{self.service.log(-3000)}"
         where = migration.destination if status is Status.COMPLETED else migration.source
         assert self.service.state(guest.uuid) == ("ACTIVE", where), self.story(guest)
         assert [host.name for host in guest.holders()] == [where]
@@ -142,7 +142,7 @@ class Stage:
         try:
             self.service.wait(ready, seconds, what)
         except LabError as error:
-            raise AssertionError(f"{error}\n{self.story(guest)}") from error
+            raise AssertionError(f"{str(error).partition(chr(10))[0]}\n{self.story(guest)}\n{self.service.log(-3000)}") from error
 
     def told(self, guest: Guest, words: str, seconds: float = 20) -> None:
         """Wait for words in the event log of its latest migration."""

@@ -282,7 +282,7 @@ def killed(tmp_path: Path) -> Callable[..., bool]:
     return call
 
 
-@pytest.mark.parametrize("victim", [int(word) for word in os.environ.get("LIVEMIG_LAB_KILL_AT", "6,9,13,17,23,30").split(",")])
+@pytest.mark.parametrize("victim", [int(word) for word in os.environ.get("LIVEMIG_LAB_KILL_AT", "6,12,19,27,38,50").split(",")])
 def test_killed_in_the_middle_of_up(tmp_path: Path, killed, victim: int) -> None:
     lab = Lab(tmp_path / "lab", RUNTIME)
     index = None
