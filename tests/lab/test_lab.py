@@ -68,8 +68,29 @@ def test_up_again_changes_nothing(lab: Lab) -> None:
 
 def test_hosts_reach_each_other_and_are_reached(lab: Lab) -> None:
     one, other = lab.hosts
-    assert run("virsh", "-q", "-c", one.uri, "hostname").strip() == one.name
-    assert one.virsh("-c", other.uri, "hostname").strip() == other.name
+    assert set(one.uris) == {"tcp", "tls", "ssh"}
+    for way, uri in one.uris.items():
+        assert run("virsh", "-q", "-c", uri, "hostname").strip() == one.name
+        assert one.virsh("-c", other.uris[way], "hostname").strip() == other.name
+
+
+def test_what_is_left_behind_is_found(lab: Lab) -> None:
+    before = lab.leftovers()
+    node1, node2 = lab.hosts
+    made = node2.path("/var/lib/libvirt/images/half-made.qcow2")
+    made.touch()
+    (lab.shared / "probe").touch()
+    node1.virsh("pool-create", "/dev/stdin", stdin="<pool type='dir'><name>probing</name><target><path>/var/lib/libvirt/images</path></target></pool>")
+    node1.virsh("define", "/dev/stdin", stdin="<domain type='qemu'><name>stray</name><memory>1024</memory><os><type>hvm</type></os></domain>")
+    try:
+        found = ["pool probing on node1", "domain stray on node1", f"file {made}", f"file {lab.shared}/probe"]
+        assert set(lab.leftovers()) - set(before) == set(found)
+    finally:
+        node1.virsh("pool-destroy", "probing")
+        node1.virsh("undefine", "stray")
+        made.unlink()
+        (lab.shared / "probe").unlink()
+    assert lab.leftovers() == before
 
 
 def test_migrations_leave_the_ticks_unbroken(lab: Lab, guest: Guest) -> None:
