@@ -8,7 +8,8 @@ from livemig.exceptions import Refused
 
 
 def storage(now: Situation) -> Refused | None:
-    """block_migration says what the disks need: false with all of them shared, true with local ones (which livemig does not move yet); None: what they need."""
+    """block_migration says what the disks need: false with all of them shared, true with local ones (which livemig does not move yet); None: what they need.
+    Mend: ask for the other kind of migration, or leave it to livemig (`auto`)."""
     if now.probe_error:
         return exceptions.MigrationPreCheckError(reason=f"Whether the disks are shared could not be found out: {now.probe_error}")
     if not now.guest or now.destination.facts is None:
