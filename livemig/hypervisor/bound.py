@@ -19,7 +19,7 @@ _EVERYWHERE = ("0.0.0.0", "::", "127.0.0.1", "::1", "localhost")
 _PLUGS = {"network": "network", "bridge": "bridge", "direct": "dev"}  # the attribute that names the source, by type of interface
 
 # Kind of device; where it stands; what it is called. Both are XPath, the latter from the device itself.
-_DEVICES: tuple[tuple[str, str, str], ...] = (
+DEVICES: tuple[tuple[str, str, str], ...] = (
     ("hostdev", "devices/hostdev[not(@type='usb')][not(@type='pci' and teaming/@type='transient')]", "string(@type)"),
     ("hostdev usb", "devices/hostdev[@type='usb']", "concat(source/vendor/@id, ':', source/product/@id)"),
     ("interface hostdev", "devices/interface[@type='hostdev'][not(teaming/@type='transient')]", "string(mac/@address)"),
@@ -50,7 +50,7 @@ _LISTENING = "devices/graphics/@listen | devices/graphics/listen[@type='address'
 
 def devices(domain: Element) -> tuple[Device, ...]:
     """What may not be at another host, in the order of the table; addresses come last."""
-    found = ((kind, what, element) for kind, where, what in _DEVICES for element in domain.xpath(where, namespaces=_QEMU))
+    found = ((kind, what, element) for kind, where, what in DEVICES for element in domain.xpath(where, namespaces=_QEMU))
     named = [Device(kind, str(element.xpath(what, namespaces=_QEMU))) for kind, what, element in found]
     addresses = dict.fromkeys(str(address) for address in domain.xpath(_LISTENING) if address not in _EVERYWHERE)
     return (*named, *(Device("address", address) for address in addresses))

@@ -1,17 +1,25 @@
-"""The checks before a migration: each alone, and all reasons kept in order."""
+"""The checks before a migration: each alone, and all reasons kept in order; and docs/checks.md, which has the same tables."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from livemig import exceptions
-from livemig.conductor.checks import CHECKS, refusals
+from livemig.conductor.checks import CHECKS, notes, refusals
+from livemig.conductor.checks.devices import CANNOT_MOVE, RISKY
+from livemig.conductor.checks.features import COMBINATIONS, FEATURES, FLAWS
 from livemig.conductor.checks.hosts import dotted
 from livemig.conductor.checks.situation import End, Situation, file_paths
-from livemig.facts import Disk, Guest, HostFacts, Presence
+from livemig.facts import Device, Disk, Guest, HostFacts, Offer, Plug, Policy, Presence
+from livemig.hypervisor import bound
+
+DOCS = Path(__file__).parents[2] / "docs" / "checks.md"
 
 QEMU_7 = HostFacts("node", "QEMU", 7_002_022, 9_000_000, 8, 8192, 4096)
 SOURCE = End("a", facts=QEMU_7, presence=Presence.RUNNING)
@@ -32,6 +40,20 @@ def host(**changes: Any) -> HostFacts:
     return replace(QEMU_7, **changes)
 
 
+def guest(**changes: Any) -> dict[str, Any]:
+    return {"guest": replace(GUEST, **changes)}
+
+
+def policy(**changes: Any) -> dict[str, Any]:
+    """Both hosts being as new as can be, so that only what is asked for can be at fault."""
+    return {"policy": Policy(**changes)} | source(facts=NEWEST) | destination(facts=NEWEST)
+
+
+def device(kind: str, what: str = "") -> dict[str, Any]:
+    return guest(devices=(Device(kind, what),))
+
+
+NEWEST = host(hypervisor_version=99_000_000, libvirt_version=99_000_000)
 PRECHECK = exceptions.MigrationPreCheckError
 
 # What differs from a migration that may start; the check that refuses it, its error, and words of its text.
@@ -82,6 +104,133 @@ REFUSED: dict[str, tuple[dict[str, Any], str, type[exceptions.Refused], str]] = 
         PRECHECK,
         "Local disks cannot be moved by this version of livemig: /x",
     ),
+    "CPU, and why": (
+        {"cpu_fits": False, "cpu_error": "b: Unknown CPU model X (libvirt error 1)"},
+        "cpu_compatible",
+        PRECHECK,
+        "Unacceptable CPU info: CPU doesn't have compatibility on b. b: Unknown CPU model X",
+    ),
+    "no memory beside the reserved": (
+        destination(facts=host(memory_free_mib=2560), reserved_memory_mib=512),
+        "memory_free",
+        PRECHECK,
+        "Lack of memory(host:2048 <= instance:2048)",
+    ),
+    "another guest's name": (
+        guest(name="web") | {"offer": Offer(namesake="0-1-2")},
+        "name_free",
+        PRECHECK,
+        "b has another guest that is called web: 0-1-2",
+    ),
+    "snapshots": (guest(snapshots=2), "no_snapshots", PRECHECK, "has 2 snapshots"),
+    "a host's device": (device("hostdev", "pci"), "devices_movable", PRECHECK, "what cannot be migrated: a device of the host (PCI, mdev, SCSI) (pci)"),
+    "unknown emulator": (
+        guest(emulator="/opt/qemu") | {"offer": Offer(unknown="emulator", unknown_text="no such file")},
+        "emulator_known",
+        PRECHECK,
+        "b does not know the guest's emulator /opt/qemu: no such file",
+    ),
+    "no KVM": ({"offer": Offer(unknown="domain type", unknown_text="no")}, "domain_type_known", PRECHECK, "b does not know the guest's domain type kvm: no"),
+    "unknown machine": (
+        guest(machine="pc-9") | {"offer": Offer(unknown="machine type", unknown_text="no")},
+        "machine_known",
+        PRECHECK,
+        "b does not know the guest's machine type pc-9: no",
+    ),
+    "too many vCPUs": ({"offer": Offer(most_vcpus=1)}, "vcpus_possible", PRECHECK, "at most 1 vCPUs; instance web may have 2"),
+    "no swtpm": (
+        device("tpm emulator", "tpm-crb") | {"offer": Offer(tpm_backends=frozenset({"passthrough"}))},
+        "tpm_possible",
+        PRECHECK,
+        "b cannot emulate the TPM of instance web",
+    ),
+    "no huge pages": (
+        guest(huge_pages_kib={2048: 2**21}) | {"offer": Offer(free_huge_pages={2048: 1023})},
+        "huge_pages_free",
+        PRECHECK,
+        "needs huge pages: 1024 of 2048 KiB; free on b: 1023 of 2048 KiB",
+    ),
+    "no huge pages of any size": (
+        guest(huge_pages_kib={0: 2**21}) | {"offer": Offer(free_huge_pages={2048: 0, 2**20: 1})},
+        "huge_pages_free",
+        PRECHECK,
+        "2097152 KiB in pages of the default size; free on b: 0 of 2048 KiB, 1 of 1048576 KiB",
+    ),
+    "no such size of huge pages": (
+        guest(huge_pages_kib={2048: 2**21}) | {"offer": Offer(free_huge_pages={})},
+        "huge_pages_free",
+        PRECHECK,
+        "free on b: none",
+    ),
+    "pinned": (
+        guest(cpus=frozenset({1, 8, 9})) | {"offer": Offer(cpus=frozenset(range(8)))},
+        "processors_there",
+        PRECHECK,
+        "Instance web is pinned to processors that b does not have: 8, 9",
+    ),
+    "NUMA": (
+        guest(numa_nodes=frozenset({0, 1})) | {"offer": Offer(numa_nodes=frozenset({0}))},
+        "numa_nodes_there",
+        PRECHECK,
+        "is bound to NUMA nodes that b does not have: 1",
+    ),
+    "no network": (
+        guest(plugs=(Plug("network", "blue"), Plug("bridge", "br0"))) | {"offer": Offer(networks=frozenset({"default"}))},
+        "networks_active",
+        PRECHECK,
+        "b has no active network blue, which instance web uses",
+    ),
+    "no bridge": (
+        guest(plugs=(Plug("bridge", "br0"), Plug("direct", "eth7"))) | {"offer": Offer(interfaces=frozenset({"eth0"}))},
+        "interfaces_there",
+        PRECHECK,
+        "b has no network interface or bridge br0, eth7, which",
+    ),
+    "the source's address": (
+        device("address", "10.0.0.1") | source(address="10.0.0.1") | destination(address="10.0.0.2"),
+        "addresses_there",
+        PRECHECK,
+        "listens on 10.0.0.1, which is an address of a alone",
+    ),
+    "zero-copy alone": (
+        policy(zero_copy=True, name="fast"),
+        "combinable",
+        PRECHECK,
+        "Migration pre-check error: Policy fast cannot be carried out. Zero-copy needs several connections.",
+    ),
+    "zero-copy with TLS": (policy(zero_copy=True, tls=True, parallel_connections=2), "combinable", PRECHECK, "Zero-copy cannot be encrypted"),
+    "zero-copy with compression": (policy(zero_copy=True, compression=("zstd",), parallel_connections=2), "combinable", PRECHECK, "Zero-copy cannot be comp"),
+    "tunnelled TLS": (policy(tunnelled=True, tls=True), "combinable", PRECHECK, "A tunnel has the encryption of the daemons' connection"),
+    "two tunnels": (policy(tunnelled=True, parallel_connections=2), "combinable", PRECHECK, "A tunnel has but one connection."),
+    "tunnelled post-copy": (policy(tunnelled=True, post_copy=True), "combinable", PRECHECK, "Post-copy cannot go through a tunnel."),
+    "xbzrle in parallel": (policy(compression=("xbzrle",), parallel_connections=2), "combinable", PRECHECK, "goes with one connection only"),
+    "zstd alone": (policy(compression=("zstd",)), "combinable", PRECHECK, "Compression by zlib or zstd needs several connections"),
+    "two compressions": (policy(compression=("zstd", "zlib"), parallel_connections=2), "combinable", PRECHECK, "by zlib or by zstd, not by both"),
+    "no compression": (policy(compression=("zip",)), "combinable", PRECHECK, "Memory is compressed by xbzrle, mt, zlib or zstd"),
+    "zero-copy, old libvirt": (
+        policy(zero_copy=True, parallel_connections=2) | source(facts=host(libvirt_version=8_004_000)) | destination(facts=NEWEST),
+        "features_there",
+        PRECHECK,
+        "Migration pre-check error: zero-copy needs libvirt 8.5.0, a has 8.4.0",
+    ),
+    "switch-over bandwidth, old destination": (
+        policy(switchover_bandwidth_mib_s=1) | source(facts=QEMU_7) | destination(facts=host(libvirt_version=11_001_000)),
+        "features_there",
+        PRECHECK,
+        "needs libvirt 11.1.0, a has 9.0.0; switch-over bandwidth needs QEMU 8.2.0, a has 7.2.22; switch-over bandwidth needs QEMU 8.2.0, b has 7.2.22",
+    ),
+    "parallel post-copy": (
+        policy(post_copy=True, parallel_connections=2) | source(facts=host(hypervisor_version=10_000_000)) | destination(facts=NEWEST),
+        "features_there",
+        PRECHECK,
+        "several connections with post-copy needs QEMU 10.1.0, a has 10.0.0",
+    ),
+    "post-copy that kills": (
+        policy(post_copy=True) | destination(facts=host(libvirt_version=11_003_000, hypervisor_version=99_000_000)),
+        "features_sound",
+        PRECHECK,
+        "post-copy is not safe: b has libvirt 11.3.0, where libvirtd dies when an interrupted post-copy is resumed; 11.4.0 is mended",
+    ),
     "one disk is local": ({"shared": {"/x": True, "/y": False}}, "storage", exceptions.InvalidSharedStorage, "b is not on shared storage"),
 }
 
@@ -95,6 +244,23 @@ PASSED: dict[str, dict[str, Any]] = {
     "auto, all shared": {"block_migration": None},
     "auto, no disk": {"block_migration": None, "shared": {}},
     "disabled, but forced": destination(disabled=True) | {"force": True},
+    "memory in huge pages": guest(huge_pages_kib={2048: 2**21}) | {"offer": Offer(free_huge_pages={2048: 1024})} | destination(facts=host(memory_free_mib=1)),
+    "huge pages of any size": guest(huge_pages_kib={0: 2**21}) | {"offer": Offer(free_huge_pages={2048: 0, 2**20: 2})},
+    "nothing known of huge pages": guest(huge_pages_kib={2048: 2**21}),
+    "its own name": guest(name="web") | {"offer": Offer(namesake="web")},
+    "all that it needs": guest(
+        cpus=frozenset({1}), numa_nodes=frozenset({0}), plugs=(Plug("network", "blue"), Plug("bridge", "br0")), devices=(Device("tpm emulator"),)
+    )
+    | {"offer": Offer("", "", 2, frozenset({"emulator"}), frozenset({1}), frozenset({0}), None, frozenset({"blue"}), frozenset({"br0"}))},
+    "nothing known of what it needs": guest(
+        cpus=frozenset({1}), numa_nodes=frozenset({0}), plugs=(Plug("network", "blue"), Plug("bridge", "br0")), devices=(Device("tpm emulator"),)
+    ),
+    "an address of both": device("address", "10.0.0.9") | source(address="10.0.0.9") | destination(address="10.0.0.9"),
+    "an address that nobody knows": device("address", "10.0.0.3"),
+    "everything": policy(post_copy=True, parallel_connections=4, tls=True, compression=("zstd",), auto_converge_initial=20, switchover_bandwidth_mib_s=1),
+    "post-copy of a paused guest": policy(post_copy=True, tunnelled=True) | source(facts=NEWEST, presence=Presence.PAUSED),
+    "post-copy as it was": policy(post_copy=True) | destination(facts=host(libvirt_version=11_001_999, hypervisor_version=99_000_000)),
+    "post-copy as it is": policy(post_copy=True) | destination(facts=host(libvirt_version=11_004_000, hypervisor_version=99_000_000)),
     "away from a disabled host": source(disabled=True) | {"force": False},
 }
 
@@ -137,3 +303,85 @@ def test_only_files_are_looked_for() -> None:
 @pytest.mark.parametrize(("version", "text"), [(7_002_022, "7.2.22"), (0, "0.0.0"), (10_000_000, "10.0.0"), (999, "0.0.999")])
 def test_versions_as_people_write_them(version: int, text: str) -> None:
     assert dotted(version) == text
+
+
+def test_local_disks_go_through_no_tunnel() -> None:
+    now = replace(FINE, policy=Policy(tunnelled=True), block_migration=True, shared={"/x": False})
+    assert "Local disks cannot go through a tunnel." in str(dict(refusals(now))["combinable"])
+
+
+@pytest.mark.parametrize("kind", CANNOT_MOVE)
+def test_what_cannot_move(kind: str) -> None:
+    [(check, error)] = refusals(replace(FINE, **device(kind)))
+    assert check == "devices_movable"
+    assert str(error).endswith(CANNOT_MOVE[kind][0])
+    assert list(notes(replace(FINE, **device(kind)))) == []
+
+
+@pytest.mark.parametrize("kind", RISKY)
+def test_what_is_risky_is_noted(kind: str) -> None:
+    now = replace(FINE, **device(kind, "this"))
+    assert list(refusals(now)) == []
+    [note] = notes(now)
+    assert RISKY[kind][0] in note and "(this)" in note
+
+
+def test_every_kind_of_device_is_judged() -> None:
+    kinds = {kind for kind, _where, _what in bound.DEVICES} | {"address"}
+    assert kinds == {*CANNOT_MOVE, *RISKY, "tpm emulator"}
+
+
+NOTED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nothing": ({}, []),
+    "no guest": ({"guest": None}, []),
+    "an idle bridge": (
+        guest(plugs=(Plug("bridge", "br0"), Plug("bridge", "br1"), Plug("network", "br0"))) | {"offer": Offer(idle=frozenset({"br0"}))},
+        ["br0 is not up on b: the guest may have no network there"],
+    ),
+    "the same CPU": ({"cpu_models": ("Haswell", "Haswell")}, []),
+    "another CPU": (
+        {"cpu_models": ("Haswell", "Broadwell")},
+        ["The guest has the CPU of its host, Haswell; the destination's is Broadwell, which has as much and may not be the same"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOTED)
+def test_notes(case: str) -> None:
+    changes, sentences = NOTED[case]
+    assert list(notes(replace(FINE, **changes))) == sentences
+
+
+# docs/checks.md
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+
+
+def checks() -> Iterator[tuple[str, str, str]]:
+    for check in CHECKS:
+        means, mend = " ".join(inspect.getdoc(check).split()).split(" Mend: ")  # type: ignore[union-attr]
+        yield f"`{check.__name__}`", means, mend[0].upper() + mend[1:]
+
+
+def version(number: int) -> str:
+    return dotted(number) if number else "any"
+
+
+TABLES = {
+    "checks": table(("check", "what it means", "how to mend it"), checks()),
+    "cannot move": table(("device", "what it is", "how to mend it"), ((kind, *words) for kind, words in CANNOT_MOVE.items())),
+    "risky": table(("device", "what it is", "what may happen"), ((kind, *words) for kind, words in RISKY.items())),
+    "features": table(("asked for", "libvirt", "QEMU"), ((each.name, version(each.libvirt), version(each.qemu)) for each in FEATURES)),
+    "flaws": table(
+        ("asked for", "libvirt", "what it does"), ((each.name, f"{dotted(each.first)} to before {dotted(each.mended)}", each.what) for each in FLAWS)
+    ),
+    "combinations": "".join(f"- {sentence}.\n" for _asked, sentence in COMBINATIONS),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_documentation_says_the_same(name: str) -> None:
+    assert TABLES[name] in DOCS.read_text(encoding="utf-8")
