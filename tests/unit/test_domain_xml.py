@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from livemig.facts import Disk, Guest
+from livemig.facts import Device, Disk, Guest, Plug
 from livemig.hypervisor.domain_xml import guest
 
 WEB = """
@@ -164,3 +164,122 @@ def test_a_billion_laughs_are_not_laughed(place: str) -> None:
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(etree.XMLSyntaxError):
         guest("<domain>" + "<a>" * 100_000 + "</a>" * 100_000 + "</domain>", True)
+
+
+# What is bound to the host
+
+IN_DEVICES: dict[str, tuple[str, Device | None]] = {
+    "PCI": ("<hostdev mode='subsystem' type='pci' managed='yes'><source><address bus='0x06'/></source></hostdev>", Device("hostdev", "pci")),
+    "PCI that is unplugged": ("<hostdev mode='subsystem' type='pci'><teaming type='transient' persistent='ua-n'/></hostdev>", None),
+    "mdev": ("<hostdev mode='subsystem' type='mdev'><teaming type='transient'/></hostdev>", Device("hostdev", "mdev")),
+    "SCSI": ("<hostdev mode='subsystem' type='scsi'/>", Device("hostdev", "scsi")),
+    "capability": ("<hostdev mode='capabilities' type='storage'/>", Device("hostdev", "storage")),
+    "USB": (
+        "<hostdev mode='subsystem' type='usb'><source><vendor id='0x1234'/><product id='0xbeef'/></source></hostdev>",
+        Device("hostdev usb", "0x1234:0xbeef"),
+    ),
+    "PCI NIC": ("<interface type='hostdev'><mac address='52:54:00:00:00:01'/></interface>", Device("interface hostdev", "52:54:00:00:00:01")),
+    "PCI NIC that is unplugged": ("<interface type='hostdev'><teaming type='transient'/></interface>", None),
+    "vDPA": ("<interface type='vdpa'><mac address='52:54:00:00:00:02'/></interface>", Device("interface vdpa", "52:54:00:00:00:02")),
+    "vhost-user": ("<interface type='vhostuser'><source type='unix' path='/run/v'/></interface>", Device("interface vhostuser", "/run/v")),
+    "virtiofs": ("<filesystem type='mount'><driver type='virtiofs'/><target dir='src'/></filesystem>", Device("filesystem virtiofs", "src")),
+    "9p": ("<filesystem type='mount'><source dir='/srv'/><target dir='data'/></filesystem>", Device("filesystem", "data")),
+    "legacy shmem": ("<shmem name='s' role='master'><model type='ivshmem'/></shmem>", Device("shmem", "s")),
+    "shmem peer": ("<shmem name='s'><model type='ivshmem-plain'/></shmem>", Device("shmem", "s")),
+    "shmem master": ("<shmem name='s' role='master'><model type='ivshmem-plain'/></shmem>", None),
+    "transient disk": ("<disk type='file'><target dev='vda'/><transient/></disk>", Device("transient disk", "vda")),
+    "mirror": ("<disk type='file'><mirror type='file' job='copy'/><target dev='vdb'/></disk>", Device("block job", "vdb")),
+    "3D": ("<video><model type='virtio'><acceleration accel3d='yes'/></model></video>", Device("3D acceleration", "virtio")),
+    "2D": ("<video><model type='virtio'><acceleration accel3d='no'/></model></video>", None),
+    "TPM of the host": (
+        "<tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>",
+        Device("tpm passthrough", "/dev/tpm0"),
+    ),
+    "TPM": ("<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>", Device("tpm emulator", "tpm-crb")),
+    "serial file": ("<serial type='file'><source path='/var/log/web' append='on'/></serial>", Device("character device", "/var/log/web")),
+    "serial of the host": ("<parallel type='dev'><source path='/dev/parport0'/></parallel>", Device("character device", "/dev/parport0")),
+    "pty": ("<serial type='pty'><source path='/dev/pts/3'/></serial>", None),
+    "socket": ("<channel type='unix'><source mode='bind' path='/run/agent'/></channel>", None),
+    "socket of another's": ("<channel type='unix'><source mode='connect' path='/run/x'/></channel>", Device("socket", "/run/x")),
+    "vsock": ("<vsock model='virtio'><cid auto='no' address='7'/></vsock>", Device("vsock", "7")),
+    "vsock by itself": ("<vsock model='virtio'><cid auto='yes' address='3'/></vsock>", None),
+    "NVDIMM": ("<memory model='nvdimm'><source><path>/srv/nv</path></source></memory>", Device("memory device", "/srv/nv")),
+    "DIMM": ("<memory model='dimm'><target><size unit='KiB'>1</size></target></memory>", None),
+    "evdev": ("<input type='evdev'><source dev='/dev/input/e1'/></input>", Device("input device", "/dev/input/e1")),
+    "input": ("<input type='passthrough'><source evdev='/dev/input/e2'/></input>", Device("input device", "/dev/input/e2")),
+    "VNC everywhere": ("<graphics type='vnc' listen='0.0.0.0'><listen type='address' address='0.0.0.0'/></graphics>", None),
+    "VNC": ("<graphics type='vnc' listen='10.0.0.1'><listen type='address' address='10.0.0.1'/></graphics>", Device("address", "10.0.0.1")),
+    "VNC on a socket": ("<graphics type='vnc'><listen type='socket' socket='/run/vnc'/></graphics>", None),
+    "console by TCP": ("<serial type='tcp'><source mode='bind' host='10.0.0.5' service='23'/></serial>", Device("address", "10.0.0.5")),
+    "console to TCP": ("<serial type='tcp'><source mode='connect' host='10.0.0.5' service='23'/></serial>", None),
+}
+
+
+@pytest.mark.parametrize("case", IN_DEVICES)
+def test_devices_of_the_host(case: str) -> None:
+    xml, device = IN_DEVICES[case]
+    arguments = Device("arguments", "-snapshot")
+    assert guest(WEB.format(disks=xml), True).devices == ((device, arguments) if device and device.kind != "address" else (arguments, *filter(None, [device])))
+
+
+BESIDE: dict[str, tuple[str, tuple[Device, ...]]] = {
+    "invtsc": ("<cpu><feature policy='require' name='invtsc'/></cpu>", (Device("invtsc"),)),
+    "no invtsc": ("<cpu><feature policy='disable' name='invtsc'/></cpu>", ()),
+    "invtsc of a known frequency": ("<cpu><feature name='invtsc'/></cpu><clock><timer name='tsc' frequency='2300000000'/></clock>", ()),
+    "SEV": ("<launchSecurity type='sev'><policy>1</policy></launchSecurity>", (Device("launchSecurity", "sev"),)),
+    "firmware": (
+        "<os><loader type='pflash'>/usr/share/x.fd</loader><nvram>/var/n</nvram><kernel>/boot/v</kernel></os>",
+        (Device("boot file", "/usr/share/x.fd"), Device("boot file", "/boot/v")),
+    ),
+    "nothing": ("<devices/>", ()),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_else_is_of_the_host(case: str) -> None:
+    xml, devices = BESIDE[case]
+    assert guest(f"<domain>{xml}</domain>", True).devices == devices
+
+
+def test_where_it_is_plugged_in() -> None:
+    interfaces = (
+        "<interface type='network'><source network='blue' portid='x'/></interface>"
+        "<interface type='network'><source network='blue'/></interface>"
+        "<interface type='bridge'><source bridge='br0'/></interface>"
+        "<interface type='direct'><source dev='eth0' mode='bridge'/></interface>"
+        "<interface type='user'/><interface type='bridge'/><interface type='ethernet'><source/></interface>"
+    )
+    plugs = guest(f"<domain><devices>{interfaces}</devices></domain>", True).plugs
+    assert plugs == (Plug("network", "blue"), Plug("bridge", "br0"), Plug("direct", "eth0"))
+
+
+def test_pinning() -> None:
+    read = guest(
+        "<domain><vcpu cpuset='0-3,^2'>4</vcpu><cputune><vcpupin vcpu='0' cpuset='7'/><emulatorpin cpuset='8'/><iothreadpin iothread='1' cpuset='9'/>"
+        "</cputune><numatune><memory mode='strict' nodeset='0'/><memnode cellid='0' mode='strict' nodeset='2-3'/></numatune></domain>",
+        True,
+    )
+    assert (read.cpus, read.numa_nodes) == ({0, 1, 3, 7, 8, 9}, {0, 2, 3})
+    assert (guest("<domain><vcpu>4</vcpu></domain>", True).cpus, guest("<domain/>", True).numa_nodes) == (frozenset(), frozenset())
+
+
+HUGE = "<page size='2048' unit='KiB' nodeset='0'/>"
+CELLS = "<cpu><numa><cell id='0' memory='1048576' unit='KiB'/><cell id='1' memory='2097152' unit='KiB'/></numa></cpu>"
+HUGE_PAGES: dict[str, tuple[str, dict[int, int]]] = {
+    "none": ("", {}),
+    "of the default size": ("<memoryBacking><hugepages/></memoryBacking>", {0: 4194304}),
+    "of one size": ("<memoryBacking><hugepages><page size='1' unit='G'/></hugepages></memoryBacking>", {1048576: 4194304}),
+    "for one cell": (f"{CELLS}<memoryBacking><hugepages>{HUGE}</hugepages></memoryBacking>", {2048: 1048576}),
+    "of two sizes": (f"{CELLS}<memoryBacking><hugepages>{HUGE}<page size='1' unit='GiB'/></hugepages></memoryBacking>", {2048: 1048576, 1048576: 2097152}),
+    "of one size for two cells": (f"{CELLS}<memoryBacking><hugepages><page size='2' unit='M'/></hugepages></memoryBacking>", {2048: 3145728}),
+}
+
+
+@pytest.mark.parametrize("case", HUGE_PAGES)
+def test_huge_pages(case: str) -> None:
+    xml, pages = HUGE_PAGES[case]
+    assert guest(f"<domain><memory unit='KiB'>4194304</memory>{xml}</domain>", True).huge_pages_kib == pages
+
+
+def test_huge_pages_of_no_memory() -> None:
+    assert guest("<domain><memoryBacking><hugepages/></memoryBacking></domain>", True).huge_pages_kib == {0: 0}
