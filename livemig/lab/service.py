@@ -106,9 +106,9 @@ class Service:
         shown = self.show(server)
         return shown["status"], shown["OS-EXT-SRV-ATTR:host"]
 
-    def live_migrate(self, server: str, host: str | None) -> tuple[int, dict[str, str], bytes]:
-        """POST os-migrateLive: (status, headers, body) of the answer, faults included."""
-        asked = {"os-migrateLive": {"host": host, "block_migration": False, "disk_over_commit": False}}
+    def live_migrate(self, server: str, host: str | None, block_migration: bool = False) -> tuple[int, dict[str, str], bytes]:
+        """POST os-migrateLive, answered once the checks are done: (status, headers, body) of the answer, faults included."""
+        asked = {"os-migrateLive": {"host": host, "block_migration": block_migration, "disk_over_commit": False}}
         request = urllib.request.Request(f"{self.url}/v2.1/servers/{server}/action", json.dumps(asked).encode(), {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=90) as answer:

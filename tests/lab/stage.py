@@ -69,6 +69,14 @@ class Stage:
 
         self.service.wait(up, 20, "the hosts to be up")
 
+    @contextmanager
+    def reconnected(self, host: Host) -> Iterator[None]:
+        """Wait, after what is done meanwhile, until the conductor has connected to a host anew."""
+        words = f"Connected to host {host.name}"
+        times = self.service.log().count(words)
+        yield
+        self.service.wait(lambda: self.service.log().count(words) > times, 20, words)
+
     def other(self, guest: Guest) -> Host:
         """The host on which the guest is not."""
         here = guest.where()
