@@ -19,9 +19,11 @@
     │   ├── UnableToMigrateToSelf
     │   ├── DestinationHypervisorTooOld
     │   ├── NoValidHost
+    │   │   └── MaxRetriesExceeded
     │   ├── InvalidLocalStorage
     │   ├── InvalidSharedStorage
-    │   └── MigrationPreCheckError
+    │   ├── MigrationPreCheckError
+    │   └── DestinationDiskExists
     ├── LiveMigrationFailed              anything unexpected; the cause is in the log
     ├── ActionFailed                     the hypervisor could not do it
     ├── Unavailable                      a part of the service is away; nothing was touched
@@ -141,6 +143,10 @@ class NoValidHost(Refused):
     template = "No valid host was found. {reason}"
 
 
+class MaxRetriesExceeded(NoValidHost):
+    template = "Exceeded maximum number of retries. {reason}"
+
+
 class InvalidLocalStorage(Refused):
     template = "{path} is not on local storage: {reason}"
 
@@ -151,6 +157,10 @@ class InvalidSharedStorage(Refused):
 
 class MigrationPreCheckError(Refused):
     template = "Migration pre-check error: {reason}"
+
+
+class DestinationDiskExists(Refused):
+    template = "The supplied disk path ({path}) already exists, it is expected not to exist."
 
 
 class LiveMigrationFailed(LivemigError):

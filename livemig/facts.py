@@ -42,8 +42,17 @@ class Presence(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Backing:
+    """What a disk's image stands on: a file that it is the difference to, or the like. `kind` is libvirt's disk type."""
+
+    path: str
+    format: str
+    kind: str = "file"
+
+
+@dataclass(frozen=True, slots=True)
 class Disk:
-    """One disk of a guest. `path` is None where libvirt shows none (an empty CD-ROM)."""
+    """One disk of a guest. `path` is None where libvirt shows none (an empty CD-ROM). `backing` goes down to the last."""
 
     target: str
     kind: str  # libvirt's disk type: file, block, network, volume, …
@@ -51,6 +60,46 @@ class Disk:
     device: str = "disk"
     read_only: bool = False
     shareable: bool = False
+    format: str = "raw"
+    backing: tuple[Backing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A file as a host's storage API shows it, in bytes: `capacity` is what a guest sees, `length` the file's own, `allocation` what it takes of the disk.
+
+    `format` is what its first bytes say, which is not to be trusted where a guest writes them. `backing` is the path that it names. `permissions` are its mode
+    (octal), owner and group as libvirt writes them.
+    """
+
+    path: str
+    format: str = "raw"
+    capacity: int = 0
+    length: int = 0
+    allocation: int = 0
+    backing: str = ""
+    permissions: tuple[str, str, str] | None = None
+    encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Of the file system that a directory is on, in bytes."""
+
+    total: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The files of a guest's disks that are not the same on both hosts, by their path: at the source, and `there`, those that the destination has too.
+
+    `space` is the destination's, by directory; a directory that it does not have is missing.
+    """
+
+    images: Mapping[str, Image] = field(default_factory=dict)
+    there: Mapping[str, Image] = field(default_factory=dict)
+    space: Mapping[str, Space] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class HostSettings:
     migration_uri: str
     inbound_address: str | None
     reserved_memory_mib: int = 0
+    reserved_disk_mib: int = 0
 
     @property
     def address(self) -> str:
@@ -77,6 +78,7 @@ def _host(conf: Any, name: str) -> HostSettings:
         migration_uri=_migration_uri(conf, settings, name),
         inbound_address=str(address) if address else None,
         reserved_memory_mib=conf.reserved_host_memory_mb if settings.reserved_host_memory_mb is None else settings.reserved_host_memory_mb,
+        reserved_disk_mib=conf.reserved_host_disk_mb if settings.reserved_host_disk_mb is None else settings.reserved_host_disk_mb,
     )
 
 

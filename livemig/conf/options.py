@@ -27,6 +27,15 @@ _RESERVED_MEMORY = cfg.IntOpt(
     help="Memory in MiB that a host keeps for itself: it is not counted as free for guests that move there. [host:NAME] has it for a single host.",
 )
 
+_RESERVED_DISK = cfg.IntOpt(
+    "reserved_host_disk_mb",
+    default=0,
+    min=0,
+    mutable=True,
+    help="Disk space in MiB that a host keeps for itself in each file system: it is not counted as free for disks that are copied there. [host:NAME] has it "
+    "for a single host.",
+)
+
 DEFAULT_OPTS = [
     cfg.ListOpt(
         "enabled_hosts",
@@ -66,6 +75,7 @@ DEFAULT_OPTS = [
         help="How many further hosts are tried when the checks refuse the first, where a request names no host. 0: none. -1: until there are no more.",
     ),
     _RESERVED_MEMORY,
+    _RESERVED_DISK,
 ]
 
 # As it stands in [host:NAME]: unset, so that what is set is known.
@@ -243,6 +253,20 @@ LIBVIRT_OPTS = [
         help="The named policy of migrations: nova, minimal-downtime, must-finish, post-copy, or one of [DEFAULT] policies. An option that is set here goes "
         "before what the policy says.",
     ),
+    cfg.BoolOpt(
+        "live_migration_remove_source_disks",
+        default=True,
+        mutable=True,
+        help="Remove the disks that were moved from the source, once both hosts say that the guest runs on the destination. False: they stay, and stand in the "
+        "way when it comes back.",
+    ),
+    cfg.BoolOpt(
+        "live_migration_compare_backing_files",
+        default=True,
+        mutable=True,
+        help="Compare the content of a backing file or read-only image that the destination has already with the source's, byte for byte, before it is used. "
+        "False: the same path, format and sizes are enough.",
+    ),
     *POLICY_OPTS,
 ]
 
@@ -280,6 +304,7 @@ HOST_OPTS = [
     cfg.StrOpt("live_migration_policy", help="The named policy of migrations that leave this host. Default: that of [libvirt]."),
     *LIMIT_OPTS,
     _unset(_RESERVED_MEMORY),
+    _unset(_RESERVED_DISK),
     *POLICY_GROUP_OPTS,
 ]
 

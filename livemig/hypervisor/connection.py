@@ -164,7 +164,7 @@ class Hypervisor:
         with self.use() as connection:
             domain = connection.lookupByUUIDString(uuid)
             xml = domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_MIGRATABLE)
-            return domain_xml.guest(xml, bool(domain.isPersistent()), domain.snapshotNum(0))
+            return domain_xml.guest(xml, bool(domain.isPersistent()), domain.snapshotNum(0), domain.XMLDesc(0))
 
     def runs_cpu(self, guest: Guest) -> bool:
         """Whether this host offers all that the guest's CPU has (virConnectCompareHypervisorCPU). A guest without a `<cpu>` asks for nothing."""

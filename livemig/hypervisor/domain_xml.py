@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from lxml import etree
 
-from livemig.facts import Disk, Guest, Presence, ServerFacts
+from livemig.facts import Backing, Disk, Guest, Presence, ServerFacts
 from livemig.hypervisor import bound, metadata
 from livemig.hypervisor.metadata import Interface
 
@@ -60,8 +60,8 @@ def _description(uuid: str, presence: Presence, domain: etree._Element) -> Descr
     return Description(facts, interfaces, domain.find(_AGENT) is not None, domain.get("type", ""))
 
 
-def guest(xml: str, persistent: bool, snapshots: int = 0) -> Guest:
-    """The facts that a migration depends on."""
+def guest(xml: str, persistent: bool, snapshots: int = 0, live: str = "") -> Guest:
+    """The facts that a migration depends on, from its migratable XML. Only the `live` one has the backing files that libvirt has found."""
     domain = parse(xml)
     os_type = domain.find("os/type")
     cpu = domain.find("cpu")
@@ -74,7 +74,7 @@ def guest(xml: str, persistent: bool, snapshots: int = 0) -> Guest:
         machine="" if os_type is None else os_type.get("machine", ""),
         emulator=domain.findtext("devices/emulator", ""),
         cpu_xml="" if cpu is None else etree.tostring(cpu, encoding="unicode", with_tail=False),
-        disks=_disks(domain),
+        disks=_disks(parse(live) if live else domain),
         name=domain.findtext("name", ""),
         cpu_mode="" if cpu is None else cpu.get("mode", ""),
         huge_pages_kib=bound.huge_pages_kib(domain),
@@ -101,17 +101,31 @@ def _disks(domain: etree._Element) -> tuple[Disk, ...]:
 
 
 def _disk(element: etree._Element) -> Disk:
-    kind = element.get("type", "file")
-    source = element.find("source")
-    target = element.find("target")
+    target, driver = element.find("target"), element.find("driver")
     return Disk(
         target="" if target is None else target.get("dev", ""),
-        kind=kind,
-        path=None if source is None else source.get(_SOURCE_ATTRIBUTES.get(kind, "file")),
+        kind=element.get("type", "file"),
+        path=_source(element),
         device=element.get("device", "disk"),
         read_only=element.find("readonly") is not None,
         shareable=element.find("shareable") is not None,
+        format="raw" if driver is None else driver.get("type", "raw"),
+        backing=tuple(_backing(element)),
     )
+
+
+def _source(element: etree._Element) -> str | None:
+    """Where the source of a disk, or of its backing store, is."""
+    source = element.find("source")
+    return None if source is None else source.get(_SOURCE_ATTRIBUTES.get(element.get("type", "file"), "file"))
+
+
+def _backing(disk: etree._Element) -> Iterator[Backing]:
+    store = disk.find("backingStore")
+    while store is not None and store.find("source") is not None:
+        kind = store.find("format")
+        yield Backing(_source(store) or "", "raw" if kind is None else kind.get("type", "raw"), store.get("type", "file"))
+        store = store.find("backingStore")
 
 
 def _interface(element: etree._Element) -> Interface:

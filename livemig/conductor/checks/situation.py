@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from livemig.facts import Disk, Guest, HostFacts, Offer, Policy, Presence
+from livemig.facts import Disk, Guest, HostFacts, Offer, Policy, Presence, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class End:
     presence: Presence = Presence.UNKNOWN
     reserved_memory_mib: int = 0
     address: str = ""
+    reserved_disk_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Situation:
     offer: Offer = field(default_factory=Offer)
     cpu_error: str = ""
     cpu_models: tuple[str, str] | None = None
+    storage: Storage = field(default_factory=Storage)
+    disk_over_commit: bool | None = None
 
 
 def file_paths(disks: Sequence[Disk]) -> list[str]:

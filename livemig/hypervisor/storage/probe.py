@@ -1,0 +1,57 @@
+"""Whether two hosts see the same directory: a volume made in it on one host is looked for on the other, and always taken away again."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from livemig import exceptions
+from livemig.hypervisor.storage.pools import PREFIX, in_pool
+
+if TYPE_CHECKING:
+    from livemig.hypervisor.connection import Hypervisor
+
+_VOLUME = "<volume><name>{name}</name><capacity>1</capacity><allocation>0</allocation><target><format type='raw'/></target></volume>"
+
+
+def same_directory(source: Hypervisor, destination: Hypervisor, directory: str, tag: str = "probe") -> bool:
+    """Whether `directory` is the same on both hosts. What a conductor that died has left of the same tag is swept away.
+
+    Raises HypervisorError when the source cannot tell, MigrationPreCheckError when a pool covers the directory but is not active.
+    """
+    mine = f"{PREFIX}{tag}-"
+    name = mine + str(uuid.uuid4())
+
+    def probe(pool: Any) -> bool:
+        for left in pool.listVolumes():
+            if left.startswith(mine):
+                _remove(source, connection, directory, tag, left)
+        pool.createXML(_VOLUME.format(name=name), 0)
+        try:
+            return _sees(destination, directory, tag, name)
+        finally:
+            _remove(source, connection, directory, tag, name)
+
+    with source.use() as connection:
+        return in_pool(source, connection, directory, tag, probe)
+
+
+def _sees(host: Hypervisor, directory: str, tag: str, name: str) -> bool:
+    def look(pool: Any) -> bool:
+        pool.refresh(0)
+        return name in pool.listVolumes()
+
+    try:
+        with host.use() as connection:
+            return in_pool(host, connection, directory, tag, look)
+    except exceptions.HypervisorUnavailable:
+        raise
+    except exceptions.HypervisorError:
+        return False  # no such directory there
+
+
+def _remove(host: Hypervisor, connection: Any, directory: str, tag: str, name: str) -> None:
+    """Through whatever pool there is now: the one in which it was made may be gone."""
+    with suppress(host.libvirt.libvirtError):
+        in_pool(host, connection, directory, tag, lambda pool: pool.storageVolLookupByName(name).delete(0))
