@@ -81,6 +81,7 @@ class virConnect:
 
     def reach(self, function: str) -> None:
         """Go to the daemon with a call: raise what it raises when the connection is gone, wait while it is silent."""
+        self.host.calls[function] += 1
         self.fleet.runtime.sleep(self.fleet.latency_s)
         if self._closed:
             raise errors.BAD_CONNECTION(function=function)

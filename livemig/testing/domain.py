@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from livemig.testing import constants as C
-from livemig.testing import documents, errors, networks, statistics
+from livemig.testing import documents, errors, networks, snapshots, statistics
 from livemig.testing.fleet import STATES, Domain
 from livemig.testing.migration import UNLIMITED, Migration, check_disks, check_migration
 from livemig.testing.remote import exclusive, remote, uri_parts
@@ -99,6 +99,10 @@ class virDomain:
     @remote
     def snapshotNum(self, flags: int = 0) -> int:
         return self._domain().snapshots
+
+    @exclusive
+    def snapshotCreateXML(self, xmlDesc: str, flags: int = 0) -> snapshots.virDomainSnapshot:
+        return snapshots.virDomainSnapshot(self._connection, self._domain())
 
     @remote
     def autostart(self) -> int:

@@ -79,6 +79,7 @@ NO_EVENT_LOOP = Fault(
     C.VIR_FROM_REMOTE,
     "internal error: the caller doesn't support keepalive protocol; perhaps it's missing event loop implementation",
 )
+NO_SUPPORT = Fault(C.VIR_ERR_NO_SUPPORT, C.VIR_FROM_NONE, "this function is not supported by the connection driver: {function}")
 READ_ONLY = Fault(C.VIR_ERR_OPERATION_DENIED, C.VIR_FROM_DOMAIN, "operation {function} forbidden for read only access")
 
 # Domains

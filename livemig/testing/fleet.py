@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import uuid as uuids
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -130,6 +131,8 @@ class Host:
     """Network interfaces and bridges."""
     idle = Switch[tuple[str, ...]](("lo",))
     """Those networks and interfaces that are not active."""
+    unsupported = Switch[tuple[str, ...]](())
+    """Calls that its libvirt does not support, by libvirt-python's names: one that is old, or lacks a driver."""
     numa_nodes = Switch(1)
     """NUMA nodes."""
     huge_pages = Switch[dict[int, int]]({})
@@ -160,6 +163,8 @@ class Host:
         self.connections: set[virConnect] = set()
         self.jobs: set[Migration] = set()
         """Migrations from and to it."""
+        self.calls: Counter[str] = Counter()
+        """How often each call came in, by libvirt-python's names."""
         self.deaths = 0
         """How often the daemon has died."""
         self.booted_s = fleet.time()

@@ -57,6 +57,7 @@ def test_host(pair: Pair) -> None:
     assert "pc-q35-7.2" in {machine.text for machine in host.iterfind("guest/arch/machine")}
     assert "eth0" in {interface.name() for interface in source.listAllInterfaces(0)}
     assert {network.name() for network in source.listAllNetworks(0)} <= {"default"}
+    assert pair.code(source.networkLookupByName, "no-such-network") == pair.libvirt.VIR_ERR_NO_NETWORK
 
 
 def test_processors(pair: Pair) -> None:
@@ -80,6 +81,62 @@ def test_domain_capabilities(pair: Pair) -> None:
     assert (usable["qemu64"], usable[pair.world.bad_cpu]) == ("yes", "no")
     assert pair.code(ask, None, "x86_64", "no-machine", "qemu", 0) == pair.libvirt.VIR_ERR_INVALID_ARG
     assert pair.code(ask, None, "no-arch", None, "qemu", 0) == pair.libvirt.VIR_ERR_INVALID_ARG
+
+
+def test_what_domain_capabilities_refuse(pair: Pair) -> None:
+    libvirt, ask, emulator = pair.libvirt, pair.source.getDomainCapabilities, "/usr/bin/qemu-system-x86_64"
+    root = ElementTree.fromstring(ask(emulator, "x86_64", "pc-q35-7.2", "qemu", 0))
+    assert (root.findtext("path"), root.find("vcpu").get("max")) == (emulator, "288")  # type: ignore[union-attr]
+    assert {value.text for value in root.iterfind("devices/tpm/enum[@name='backendModel']/value")} >= {"passthrough"}
+    codes = (
+        (("/usr/bin/no-qemu", "x86_64", "pc-q35-7.2", "qemu"), "VIR_ERR_SYSTEM_ERROR"),
+        ((emulator, "x86_64", "pc-q35-99", "qemu"), "VIR_ERR_INVALID_ARG"),
+        ((emulator, "aarch64", "virt", "qemu"), "VIR_ERR_INVALID_ARG"),
+        ((emulator, "x86_64", "pc-q35-7.2", "xen"), "VIR_ERR_INVALID_ARG"),
+        ((emulator, "x86_64", "pc-q35-7.2", "no-type"), "VIR_ERR_INVALID_ARG"),
+    )
+    for arguments, code in codes:
+        assert pair.code(ask, *arguments, 0) == getattr(libvirt, code), arguments
+
+
+def test_interfaces_and_networks_by_state(pair: Pair) -> None:
+    libvirt, source = pair.libvirt, pair.source
+    interfaces = {each.name(): each.isActive() for each in source.listAllInterfaces(0)}
+    assert (interfaces["eth0"], interfaces["lo"]) == (1, 0)
+    for flag, state in ((libvirt.VIR_CONNECT_LIST_INTERFACES_ACTIVE, 1), (libvirt.VIR_CONNECT_LIST_INTERFACES_INACTIVE, 0)):
+        assert {each.name() for each in source.listAllInterfaces(flag)} == {name for name, active in interfaces.items() if active == state}
+    networks = {each.name(): each.isActive() for each in source.listAllNetworks(0)}
+    for flag, state in ((libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE, 1), (libvirt.VIR_CONNECT_LIST_NETWORKS_INACTIVE, 0)):
+        assert {each.name() for each in source.listAllNetworks(flag)} == {name for name, active in networks.items() if active == state}
+
+
+def test_processors_and_pages(pair: Pair) -> None:
+    libvirt, source = pair.libvirt, pair.source
+    count, online, active = source.getCPUMap(0)
+    assert (len(online), sum(online)) == (count, active)
+    cells = ElementTree.fromstring(source.getCapabilities()).findall("host/topology/cells/cell")
+    assert "0" in {cell.get("id") for cell in cells}
+    sizes = [int(pages.get("size", "0")) for pages in cells[0].iterfind("pages")]
+    assert sizes[:2] == [4, 2048]
+    assert set(source.getFreePages([2048], 0, 1)[0]) == {2048}
+    assert set(source.getFreePages([4, 2048], -1, 1)[-1]) == {4, 2048}
+    assert pair.code(source.getFreePages, [3], 0, 1) == libvirt.VIR_ERR_OPERATION_FAILED
+    assert pair.code(source.getFreePages, [2048], 99, 1) == libvirt.VIR_ERR_INTERNAL_ERROR
+
+
+SNAPSHOT = "<domainsnapshot><name>s</name><state>running</state><creationTime>1</creationTime><memory snapshot='no'/>{}</domainsnapshot>"
+
+
+def test_a_guest_with_snapshots_does_not_migrate(pair: Pair) -> None:
+    libvirt, guest = pair.libvirt, pair.guest
+    assert guest.snapshotNum(0) == 0
+    snapshot = guest.snapshotCreateXML(SNAPSHOT.format(guest.XMLDesc(0)), libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE)
+    try:
+        assert guest.snapshotNum(0) == 1
+        assert pair.code(guest.migrateToURI3, pair.destination_uri, {}, pair.MOVE) == libvirt.VIR_ERR_OPERATION_INVALID
+    finally:
+        snapshot.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
+    assert guest.snapshotNum(0) == 0
 
 
 def test_guest_at_rest(pair: Pair) -> None:

@@ -19,7 +19,7 @@ def test_values() -> None:
     assert not different
 
 
-@pytest.mark.parametrize("name", ["virConnect", "virDomain", "virNetwork", "virStoragePool", "virStorageVol", "libvirtError"])
+@pytest.mark.parametrize("name", ["virConnect", "virDomain", "virDomainSnapshot", "virNetwork", "virStoragePool", "virStorageVol", "libvirtError"])
 def test_methods_are_libvirts(name: str) -> None:
     """Public methods with libvirt's camelCase exist there too, and take the same arguments."""
     own, theirs = getattr(mock.Libvirt, name), getattr(real, name)
