@@ -214,8 +214,8 @@ class virConnect:
         return self.host.vcpus, [True] * self.host.vcpus, self.host.vcpus
 
     @remote
-    def getFreePages(self, pages: list[int], startCell: int, cellCount: int, flags: int = 0) -> dict[int, dict[int, int]]:
-        return capacity.free_pages(self.host, pages, startCell, cellCount)
+    def getFreePages(self, pages: list[int], startCell: int, maxCells: int, flags: int = 0) -> dict[int, dict[int, int]]:
+        return capacity.free_pages(self.host, pages, startCell, maxCells)
 
     @remote
     def getFreeMemory(self) -> int:
