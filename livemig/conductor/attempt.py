@@ -6,11 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor import monitor
+from livemig.conductor.recovery import Recovery, interrupted
 from livemig.conductor.verdict import Verdict, judge
 from livemig.db.store import Store
 from livemig.facts import Disconnected, HostEvent, Iteration, Job, JobCompleted, Outcome, Plan, Presence, ServerChanged
@@ -21,14 +23,18 @@ from livemig.states import Status
 
 LOG = log.getLogger(__name__)
 
+_OPEN = (Verdict.UNDECIDED, Verdict.INTERRUPTED)
+_LOST = "The guest was found on neither host, or running on both. Nothing was done to it; a person must look."
+_LOST_IN_POST_COPY = "The guest ran on the destination, a part of its memory still on the source, and is not well there. A person must look."
 _ASK_AGAIN_S = (0.1, 2.0)  # first and longest pause between two questions for an undecided verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """libvirt's call came back; `error` is what it raised."""
+    """libvirt's call came back; `error` is what it raised. `resumed` says that it was one to resume post-copy."""
 
     error: exceptions.HypervisorError | None
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class Attempt:
         destination: Hypervisor,
         pace: Pace,
         memory_mib: int,
+        resumption: Plan,
         tell: Callable[[str], None],
     ) -> None:
         self._store = store
@@ -68,16 +75,22 @@ class Attempt:
         self._destination = destination
         self._pace = pace
         self._memory_mib = memory_mib
+        self._resumption = resumption  # the plan by which post-copy is resumed
         self._announce = tell
         self._letters: Mailbox[Letter] = Mailbox(runtime)
         self._lines: list[tuple[str, str]] = []  # for the event log, until the database has them
         self._plan: Plan | None = None  # what libvirt is still to be told
-        self._told = False  # a call of ours is under way
+        self._calls = 0  # calls of ours that are under way
         self._started_at = migration.started_at or migration.created_at
         self._error: exceptions.HypervisorError | None = None
         self._completed_job: Job | None = None
         self._memory = monitor.Memory()
         self._wishes = _wishes(migration)
+        self._share_mib_s = migration.bandwidth_mib_s
+        self._slowed = migration.bandwidth_mib_s is not None  # libvirt was told a limit that it remembers for the domain
+        self._post_copy = migration.status is Status.POST_COPY
+        self._switch_known = self._post_copy  # the database knows it
+        self._recovery: Recovery | None = None  # while post-copy is interrupted
         self._said: set[tuple[str, str]] = set()
         self._written_at = float("-inf")
 
@@ -85,6 +98,7 @@ class Attempt:
         """Have `run()` tell libvirt, once it hears what both hosts say. `at` is when the migration's time begins to count."""
         self._plan = plan
         self._started_at = at
+        self._memory = monitor.Memory(speed=monitor.SetSpeed(plan.bandwidth_mib_s))
 
     def wake(self) -> None:
         """Look at the migration's row at once for what somebody wishes, instead of when progress is written next."""
@@ -111,19 +125,22 @@ class Attempt:
         """Call libvirt in a thread that does nothing else, the first time."""
         plan, self._plan = self._plan, None
         if plan is not None:
-            self._told = True
-            self._runtime.start(f"migrate-{self._migration.id}", self._call, plan)
+            self._call_apart("migrate", self._source.migrate, plan)
 
-    def _call(self, plan: Plan) -> None:
+    def _call_apart(self, name: str, verb: Callable[[str, Plan], None], plan: Plan, resumed: bool = False) -> None:
+        self._calls += 1
+        self._runtime.start(f"{name}-{self._migration.id}", self._call, verb, plan, resumed)
+
+    def _call(self, verb: Callable[[str, Plan], None], plan: Plan, resumed: bool) -> None:
         error = None
         try:
-            self._source.migrate(self._migration.server_uuid, plan)
+            verb(self._migration.server_uuid, plan)
         except exceptions.HypervisorError as failure:
             error = failure
         except Exception as failure:
             LOG.exception("Migration %s: the call to libvirt failed in an unexpected way", self._migration.uuid)
             error = exceptions.HypervisorError(host=self._source.name, code=0, message=repr(failure))
-        self._letters.put(Returned(error))
+        self._letters.put(Returned(error, resumed))
 
     def _listen(self, end: str, hypervisor: Hypervisor) -> Callable[[], None]:
         uuid = self._migration.server_uuid
@@ -138,9 +155,7 @@ class Attempt:
         iterations: list[int] = []
         for letter in self._letters.take(timeout):
             if isinstance(letter, Returned):
-                self._told = False
-                self._error = letter.error
-                self._note("libvirt", "migrateToURI3 returned" if letter.error is None else f"migrateToURI3: {letter.error}")
+                self._read_return(letter)
             elif isinstance(letter, Woken):
                 self._written_at = float("-inf")
             elif isinstance(letter[1], Iteration):
@@ -150,6 +165,12 @@ class Attempt:
         if iterations:  # a guest that does not converge has dozens a second
             first, last = iterations[0], iterations[-1]
             self._note("source", f"iteration {first}" if first == last else f"iterations {first} to {last}")
+
+    def _read_return(self, letter: Returned) -> None:
+        self._calls -= 1
+        self._error = self._error if letter.resumed else letter.error
+        call = "migrateToURI3 to resume post-copy" if letter.resumed else "migrateToURI3"
+        self._note("libvirt", f"{call} returned" if letter.error is None else f"{call}: {letter.error}")
 
     def _read_event(self, end: str, event: HostEvent) -> None:
         if isinstance(event, JobCompleted):
@@ -161,97 +182,171 @@ class Attempt:
             self._note(end, f"connection lost: {event.reason}")
 
     def _is_under_way(self) -> bool:
-        """Look at the job and do what is due. False when there is none any more."""
+        """Look at the job and do what is due. False when there is none any more, or its post-copy is interrupted."""
         try:
             job = self._source.job(self._migration.server_uuid)
         except exceptions.HypervisorError:
-            return self._told  # our own call has a connection of its own and will come back; without one, ask both ends
+            return self._calls > 0  # our own call has a connection of its own and will come back; without one, ask both ends
         if job is None or not job.outgoing:
-            return self._told
-        self._watch(job)
+            return self._calls > 0
+        presence = self._presence_of_source()
+        if presence is Presence.POST_COPY_FAILED:
+            return False
+        if self._recovery is not None:
+            self._recovery = None
+            self._note("post-copy", "resumed")
+        self._watch(job, presence)
         return True
 
-    def _watch(self, job: Job) -> None:
+    def _presence_of_source(self) -> Presence:
+        """Asked for only where a switch to post-copy is permitted: it costs a call each look."""
+        if not self._migration.policy.post_copy:
+            return Presence.RUNNING
+        presence = self._source.presence(self._migration.server_uuid)
+        self._follow_switch(presence)
+        return presence
+
+    def _follow_switch(self, source: Presence) -> None:
+        """The database is told once that the guest runs on the destination."""
+        self._post_copy = self._post_copy or source in monitor.IN_POST_COPY
+        if self._post_copy and not self._switch_known:
+            self._flush()  # what led to it comes first
+            self._switch_known = self._to_database(lambda: self._store.migrations.switched(self._migration))
+
+    def _watch(self, job: Job, presence: Presence) -> None:
         now = self._runtime.monotonic()
         if now - self._written_at >= self._pace.write_s:
             self._written_at = now
             self._to_database(lambda: self._exchange(job))
+        if self._post_copy and self._wishes.abort:
+            self._note_once("abort", "the guest runs on the destination already: there is no way back")
         elapsed_s = (self._runtime.now() - self._started_at).total_seconds()
-        self._memory, actions = monitor.decide(self._migration.policy, self._memory, job, self._memory_mib, elapsed_s, self._wishes)
+        look = monitor.Look(job, elapsed_s, presence, self._share_mib_s)
+        self._memory, actions = monitor.decide(self._migration.policy, self._memory, look, self._memory_mib, self._wishes)
         for action in actions:
             self._perform(action)
         self._flush()
 
     def _exchange(self, job: Job) -> None:
-        """Write down how far it is, and read what somebody wishes."""
-        if job.started:
+        """Write down how far it is, and read what somebody wishes and what its share of the link is."""
+        if job.begun:
             self._store.migrations.progress(self._migration, job)
-        self._wishes = _wishes(self._store.migrations.get(self._migration.id))
+        row = self._store.migrations.get(self._migration.id)
+        self._wishes, self._share_mib_s = _wishes(row), row.bandwidth_mib_s
 
     def _perform(self, action: monitor.Action) -> None:
+        deeds: dict[type, Callable[[Any], None]] = {
+            monitor.SetDowntime: self._set_downtime,
+            monitor.SetSpeed: self._set_speed,
+            monitor.Abort: self._abort,
+            monitor.Pause: self._pause,
+            monitor.PostCopy: self._start_post_copy,
+        }
         try:
-            if isinstance(action, monitor.SetDowntime):
-                self._source.set_max_downtime(self._migration.server_uuid, action.milliseconds)
-                self._note("knob", f"max downtime {action.milliseconds} ms")
-            elif isinstance(action, monitor.Abort):
-                self._abort(action.reason)
-            else:
-                self._pause(action.reason)
+            deeds[type(action)](action)
         except exceptions.HypervisorError as error:
             self._note_once("libvirt", f"{type(action).__name__}: {error}")  # mostly the job that ended meanwhile; the verdict tells
+            for_good = isinstance(error, exceptions.NoJob | exceptions.UnsupportedByHypervisor)
+            self._memory = monitor.failed(self._memory, action, for_good)
 
-    def _abort(self, reason: str) -> None:
+    def _set_downtime(self, action: monitor.SetDowntime) -> None:
+        self._source.set_max_downtime(self._migration.server_uuid, action.milliseconds)
+        self._note("knob", f"max downtime {action.milliseconds} ms" + (f": {action.reason}" if action.reason else ""))
+
+    def _set_speed(self, action: monitor.SetSpeed) -> None:
+        self._slowed = True
+        self._source.set_max_speed(self._migration.server_uuid, action.mib_s, action.post_copy)
+        limit = f"{action.mib_s} MiB/s" if action.mib_s else "without a limit"
+        self._note("knob", f"max bandwidth {limit}{' in post-copy' if action.post_copy else ''}")
+
+    def _start_post_copy(self, action: monitor.PostCopy) -> None:
+        """It may be asked of libvirt several times; that it has begun, the guest's presence tells."""
+        first = self._note_once("post-copy", action.reason)
+        if first:
+            self._announce("force_complete.start")
+        self._source.start_post_copy(self._migration.server_uuid)
+        if first:
+            self._announce("force_complete.end")
+
+    def _abort(self, action: monitor.Abort) -> None:
         """It may be asked of libvirt several times: one that comes before the job is known to QEMU may not be heard."""
-        first = self._note_once("abort", reason)
+        first = self._note_once("abort", action.reason)
         if first:
             self._announce("abort.start")
         self._source.abort(self._migration.server_uuid)
         if first:
             self._announce("abort.end")
 
-    def _pause(self, reason: str) -> None:
+    def _pause(self, action: monitor.Pause) -> None:
         """A guest that does not run is left as it is: its user paused it, or we did, or QEMU is just switching over."""
         presence = self._source.presence(self._migration.server_uuid)
         if presence is not Presence.RUNNING:
             self._note_once("knob", f"the guest is {presence} and need not be paused")
             return
         self._announce("force_complete.start")
-        self._note("pause", reason)
+        self._note("pause", action.reason)
         self._flush()  # first: whoever goes on from here must know who paused it
         self._source.pause(self._migration.server_uuid)
         self._announce("force_complete.end")
 
     def _verdict(self) -> tuple[Outcome, dict[str, Presence]] | None:
-        """Ask both hosts until they agree. None when a job turns out to run after all."""
+        """Ask both hosts until they agree, and resume post-copy meanwhile if it is interrupted. None when a job turns out to run after all."""
         pause, longest = _ASK_AGAIN_S
         uuid = self._migration.server_uuid
         said = ""
         while True:
             source, destination = self._source.presence(uuid), self._destination.presence(uuid)
-            verdict = judge(source, destination)
+            self._follow_switch(source)
+            verdict = judge(source, destination, self._post_copy)
             text = f"{verdict.value} (source: {source}, destination: {destination})"
-            if verdict is not Verdict.UNDECIDED:
+            if verdict not in _OPEN:
                 self._note("verdict", text)
                 return self._outcome(verdict, source), {self._source.name: source, self._destination.name: destination}
             if text != said:
                 self._note("verdict", said := text)
-                self._flush()
+            if verdict is Verdict.INTERRUPTED:
+                self._recover()
+            self._flush()
             self._read_letters(pause)
             pause = min(2 * pause, longest)
             if self._is_under_way():
                 return None
+
+    def _recover(self) -> None:
+        """Resume post-copy when it is time, or at once when somebody asks. One of several calls may hang: by hand there can be another."""
+        now = self._runtime.monotonic()
+        if self._recovery is None:
+            self._recovery = interrupted(now)
+            self._asked_to_resume()  # what was wished before was the switch
+            self._note("post-copy", "interrupted: the guest is on the destination, and waits there for memory that is still on the source")
+        elif (by_hand := self._asked_to_resume()) or (now >= self._recovery.due_at and not self._calls):
+            self._recovery = self._recovery.tried(now)
+            self._note("post-copy", f"libvirt is told to resume it{', as was asked for' if by_hand else ''} (try {self._recovery.tries})")
+            self._call_apart("resume", self._source.resume_post_copy, self._resumption, resumed=True)
+
+    def _asked_to_resume(self) -> bool:
+        try:
+            return self._store.migrations.get(self._migration.id).completion_forced and self._store.migrations.heed_completion(self._migration.id)
+        except exceptions.DatabaseUnavailable:
+            return False
 
     def _outcome(self, verdict: Verdict, source: Presence) -> Outcome:
         migration = self._migration
         if verdict is Verdict.COMPLETED:
             return Outcome(Status.COMPLETED, self._destination.name, job=self._final_job())
         if verdict is Verdict.LOST:
-            reason = "The guest was found on neither host, or running on both. Nothing was done to it; a person must look."
+            reason = _LOST_IN_POST_COPY if self._post_copy else _LOST
             LOG.critical("Migration %s of server %s: %s", migration.uuid, migration.server_uuid, reason)
-            return Outcome(Status.ERROR, migration.source, reason, lost=True)
-        self._wake_up(source)
+            return Outcome(Status.ERROR, self._destination.name if self._post_copy else migration.source, reason, lost=True)
+        self._leave_as_it_was(source)
         reason = str(self._error) if self._error else "The job ended on the source without completing."
         return Outcome(Status.CANCELLED if self._abort_requested() else Status.FAILED, migration.source, reason)
+
+    def _leave_as_it_was(self, source: Presence) -> None:
+        if self._slowed:
+            with suppress(exceptions.HypervisorError):
+                self._source.set_max_speed(self._migration.server_uuid, 0, post_copy=False)
+        self._wake_up(source)
 
     def _wake_up(self, source: Presence) -> None:
         """A guest that we paused to force completion goes on when it stayed after all."""
@@ -289,7 +384,7 @@ class Attempt:
         if lines and not self._to_database(lambda: self._store.migrations.record(self._migration.id, *lines)):
             self._lines = lines + self._lines
 
-    def _to_database(self, write: Callable[[], None]) -> bool:
+    def _to_database(self, write: Callable[[], object]) -> bool:
         """False while the database is away: the job goes on, and the event log catches up."""
         try:
             write()

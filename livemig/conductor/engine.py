@@ -5,26 +5,26 @@ Whatever it holds is also in the database, under its lease; another conductor, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from oslo_log import log
 
+from livemig import conf as configuration
 from livemig import exceptions
-from livemig.conductor import admission, planning, scheduling
+from livemig.conductor import admission, planning, scheduling, sharing
 from livemig.conductor.announcer import Announcer
 from livemig.conductor.attempt import Attempt, Pace
-from livemig.conductor.checks import notes, refusals
-from livemig.conductor.checks.hosts import NOT_ENOUGH
 from livemig.conductor.checks.situation import Situation
-from livemig.conductor.inventory import Inventory
-from livemig.conductor.survey import Survey
+from livemig.conductor.choosing import Chooser
+from livemig.conductor.inventory import Inventory, Watcher
 from livemig.db.migrations import API
 from livemig.db.store import Store
-from livemig.facts import Outcome
-from livemig.hypervisor.connection import Hypervisor
+from livemig.facts import Outcome, Presence
+from livemig.hypervisor import autostart
 from livemig.records import Migration
 from livemig.runtime import Runtime
 from livemig.states import ADMITTED, Status
@@ -49,7 +49,9 @@ class Engine:
         self._owner = owner
         self._announcer = announcer
         self._stopping = runtime.event()
-        self._working: set[int] = set()
+        self._chooser = Chooser(conf, store, inventory)
+        self._limits = configuration.limits(conf)
+        self._working: dict[object, int] = {}  # one migration may be in two hands for a moment: one queues it while the other begins
         self._attempts: dict[int, Attempt] = {}  # those that are followed now
         self._checked: dict[int, tuple[float, Situation]] = {}  # what the checks read, for those that start at once
 
@@ -57,9 +59,15 @@ class Engine:
         """Begin nothing more. What runs goes on in libvirt."""
         self._stopping.set()
 
+    def reload(self) -> None:
+        """Follow a changed configuration: limits, and what the links of hosts carry."""
+        self._limits = configuration.limits(self._conf)
+        self.share_links()
+        self.admit()
+
     def renew(self) -> None:
         """Keep the leases of what is worked on, and of what waits in the queue."""
-        self._store.migrations.renew(self._owner, self._conf.conductor.lease_time, tuple(self._working))
+        self._store.migrations.renew(self._owner, self._conf.conductor.lease_time, tuple(set(self._working.values())))
 
     def accept(self, migration_id: int) -> None:
         """Check an accepted migration, choose its destination and queue it.
@@ -91,7 +99,7 @@ class Engine:
         if migration.status is not Status.ACCEPTED:
             return
         try:
-            situation = self._choose(migration)
+            situation = self._chooser.choose(migration)
         except exceptions.Refused as refusal:
             self._refuse(migration, str(refusal))
             raise
@@ -99,10 +107,15 @@ class Engine:
             raise  # the migration is as it was, and is taken up again
         except Exception as error:
             raise self._failed(migration) from error
+        self._queue(migration, situation, f"to {situation.destination.name}")
+
+    def _queue(self, migration: Migration, situation: Situation, why: str) -> bool:
+        """Queue it for the destination of `situation`. False when it was aborted meanwhile."""
         self._remember(migration.id, situation)
-        destination = situation.destination.name
-        if not self._store.migrations.advance(migration.id, Status.QUEUED, self._owner, f"to {destination}", destination=destination):
-            self._checked.pop(migration.id, None)  # it was aborted meanwhile
+        if self._store.migrations.queue(migration, self._owner, why, situation.destination.name, migration.tried):
+            return True
+        self._checked.pop(migration.id, None)
+        return False
 
     def _remember(self, migration_id: int, situation: Situation) -> None:
         """What the checks read, for as long as it is fresh."""
@@ -113,16 +126,23 @@ class Engine:
         self._checked[migration_id] = (now, situation)
 
     def admit(self) -> None:
-        """Start every queued migration of ours that the limits allow."""
+        """Start every queued migration that the limits allow, whichever conductor has queued it: who frees a place fills it."""
         if self._stopping.is_set():
             return
-        limit = self._conf.max_concurrent_live_migrations
-
-        def choose(queued: Sequence[Migration], admitted: Sequence[Migration]) -> list[Migration]:
-            return admission.choose(queued, admitted, limit)
-
-        for migration in self._store.migrations.admit(self._owner, choose):
+        choose = partial(admission.choose, limits=self._limits)
+        for migration in self._store.queue.admit(self._owner, self._conf.conductor.lease_time, choose):
             self._begin(migration)
+
+    def share_links(self, even_unlimited: bool = True) -> Mapping[int, int | None]:
+        """Divide the hosts' links anew among all that run; what each has, by its number. If no link is limited any more, those that run are told only
+        when it is asked for `even_unlimited`. The next that begins or ends makes good what the database did not take."""
+        limits = configuration.links(self._conf)
+        if not even_unlimited and not any(limits.values()):
+            return {}
+        try:
+            return self._store.migrations.share(lambda running: sharing.shares(running, limits))
+        except exceptions.DatabaseUnavailable:
+            return {}
 
     def adopt(self) -> None:
         """Take up every open migration whose lease is free: its conductor is gone."""
@@ -147,30 +167,6 @@ class Engine:
         except exceptions.LivemigError as error:
             LOG.info("Migration %s: %s", migration_id, error)
 
-    def _choose(self, migration: Migration) -> Situation:
-        """The situation at the destination that will be used. Raises what refuses it."""
-        survey = Survey(self._inventory, self._store.hosts, migration)
-        if migration.requested_host is not None:
-            return self._pass(migration, survey.situation(migration.requested_host))
-        reasons = []
-        for host in scheduling.candidates(self._store.hosts.all(), migration.source, self._store.migrations.open()):
-            try:
-                return self._pass(migration, survey.situation(host.name))
-            except exceptions.Refused as refusal:
-                if _is_about_source(refusal, migration.source):
-                    raise
-                reasons.append(f"{host.name}: {refusal}")
-        raise exceptions.NoValidHost(reason=" ".join([NOT_ENOUGH, *sorted(reasons)]))
-
-    def _pass(self, migration: Migration, situation: Situation) -> Situation:
-        refused = refusals(situation)
-        if refused:
-            self._store.migrations.record(migration.id, *(("check", f"{situation.destination.name}: {name}: {error}") for name, error in refused))
-            raise refused[0][1]
-        risks = [("note", f"{situation.destination.name}: {note}") for note in notes(situation)]
-        self._store.migrations.record(migration.id, ("check", f"{situation.destination.name}: every check passed"), *risks)
-        return situation
-
     def _begin(self, migration: Migration) -> None:
         self._runtime.start(f"migration-{migration.id}", self._carry_out, migration)
 
@@ -188,11 +184,12 @@ class Engine:
     @contextmanager
     def _worked_on(self, migration_id: int) -> Iterator[None]:
         """While it lasts the lease is renewed. One that nobody works on any more, for whatever reason, expires and is taken up again."""
-        self._working.add(migration_id)
+        hand = object()
+        self._working[hand] = migration_id
         try:
             yield
         finally:
-            self._working.discard(migration_id)
+            del self._working[hand]
 
     def _despite_database(self, step: Callable[[], T]) -> T | None:
         """Repeat a step while the database is away. None when the conductor stops first."""
@@ -206,17 +203,20 @@ class Engine:
 
     def _prepare(self, migration: Migration) -> Attempt | None:
         """The attempt, started if it was not before; None when nothing is to be followed."""
-        if migration.status not in ADMITTED:
-            return None
+        if migration.status is Status.PREPARING:
+            return self._start(migration)
+        return self._attempt(migration) if migration.status in ADMITTED else None
+
+    def _attempt(self, migration: Migration) -> Attempt | None:
         ends = self._ends(migration)
         if ends is None:
             self._unwatched(migration)
             return None
         memory_mib = self._store.servers.get(migration.server_uuid).memory_mib
-        attempt = Attempt(self._store, self._runtime, migration, *ends, self._pace(), memory_mib, partial(self._announcer.tell, migration))
-        if migration.status is Status.PREPARING and not self._start(migration, attempt):
-            return None
-        return attempt
+        source, destination = ends
+        resumption = planning.resumption(destination.settings, migration.policy)
+        hypervisors = (source.hypervisor, destination.hypervisor)
+        return Attempt(self._store, self._runtime, migration, *hypervisors, self._pace(), memory_mib, resumption, partial(self._announcer.tell, migration))
 
     def _conclude(self, migration: Migration, attempt: Attempt) -> None:
         self._attempts[migration.id] = attempt
@@ -224,43 +224,101 @@ class Engine:
             outcome, presences = attempt.run()
         finally:
             self._attempts.pop(migration.id, None)
+        self._end(self._store.migrations.get(migration.id), outcome, presences)
+        self.share_links(even_unlimited=False)
+
+    def _end(self, migration: Migration, outcome: Outcome, presences: Mapping[str, Presence]) -> None:
+        """Write down how it ended; one that may be tried with another destination is queued instead."""
         before = self._announcer.look(migration)
+        if outcome.status is Status.COMPLETED and migration.autostart:
+            self._start_with_host(migration)
+        if outcome.status is Status.FAILED:
+            if self._go_elsewhere(migration, outcome.reason):
+                self._announcer.ended(migration, outcome, before)
+                return
+            if self._store.migrations.get(migration.id).abort_requested:  # meanwhile
+                outcome = replace(outcome, status=Status.CANCELLED)
         if self._store.migrations.finish(migration, outcome, self._owner, presences):
             self._announcer.ended(migration, outcome, before)
             if not outcome.lost:
                 self._look_again(migration.server_uuid, presences)
 
-    def _start(self, migration: Migration, attempt: Attempt) -> bool:
-        """Have the attempt tell libvirt. False when it may not start after all."""
+    def _go_elsewhere(self, migration: Migration, reason: str) -> bool:
+        """After a failed transfer: queue it for another destination, if the request and its policy leave one. False when it ends here."""
+        if not scheduling.may_go_elsewhere(migration, self._store.migrations.events(migration.id)):
+            return False
+        migration = replace(migration, tried=(*migration.tried, migration.destination or ""))
+        try:
+            situation = self._chooser.choose(migration)
+        except exceptions.DatabaseUnavailable:
+            raise
+        except Exception as refusal:
+            if not isinstance(refusal, exceptions.Refused):
+                LOG.exception("Migration %s of server %s: no other destination could be chosen", migration.uuid, migration.server_uuid)
+            self._store.migrations.record(migration.id, ("choice", f"no other destination: {refusal}"))
+            return False
+        return self._queue(migration, situation, f"to {situation.destination.name}, since the transfer to {migration.destination} failed: {reason}")
+
+    def _start_with_host(self, migration: Migration) -> None:
+        """The guest starts with its new host as it did with the former: libvirt does not see to that."""
+        ends = self._ends(migration)
+        try:
+            if ends is not None:
+                autostart.start_with_host(ends[1].hypervisor, migration.server_uuid)
+                self._store.migrations.record(migration.id, ("autostart", "set at the destination"))
+        except exceptions.HypervisorError as error:
+            LOG.warning("Migration %s of server %s: autostart could not be set: %s", migration.uuid, migration.server_uuid, error)
+            self._store.migrations.record(migration.id, ("autostart", f"could not be set at the destination: {error}"))
+
+    def _start(self, migration: Migration) -> Attempt | None:
+        """Have an attempt tell libvirt. None when it may not start after all."""
         self._announcer.tell(migration, "pre.start")
         try:
             situation = self._situation_now(migration)
         except exceptions.Refused as refusal:
             self._refuse(migration, str(refusal))
             self._announcer.not_begun(migration, str(refusal))
-            return False
-        destination = self._inventory.get(situation.destination.name)
-        if situation.guest is None or destination is None:  # a check has refused both; for the type checker
-            raise AssertionError(situation)
-        now = self._runtime.now()
-        if not self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, started_at=now):
-            self._announcer.not_begun(migration)  # it was aborted meanwhile
-            return False
+            return None
+        ends, attempt = self._ends(migration), self._attempt(migration)
+        if situation is None or ends is None or attempt is None or not self._enter_running(migration, ends[0]):
+            self._announcer.not_begun(migration)  # it goes elsewhere, it was aborted, or a host was just taken out of the configuration
+            return None
         self._announcer.tell(migration, "pre.end")
-        attempt.start(planning.plan(situation, destination.settings, migration.policy), now)
-        return True
+        plan = planning.plan(situation, ends[1].settings, migration.policy)
+        share = self.share_links(even_unlimited=False).get(migration.id)
+        attempt.start(plan if share is None else replace(plan, bandwidth_mib_s=share), self._runtime.now())
+        return attempt
 
-    def _situation_now(self, migration: Migration) -> Situation:
-        """What the checks found a moment ago; they are repeated for a migration that waited, or that was taken up. Raises what refuses it."""
+    def _enter_running(self, migration: Migration, source: Watcher) -> bool:
+        """False when it was aborted meanwhile."""
+        try:
+            starts = autostart.starts_with_host(source.hypervisor, migration.server_uuid)
+        except exceptions.HypervisorError:
+            starts = False  # the transfer will show what is wrong with the source
+        return self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, started_at=self._runtime.now(), autostart=starts)
+
+    def _situation_now(self, migration: Migration) -> Situation | None:
+        """What the checks found a moment ago; they are repeated for a migration that waited, or that was taken up.
+
+        None when the destination will not do any more and it was queued for another one, or was aborted. Raises what refuses it.
+        """
         checked_at, situation = self._checked.pop(migration.id, (float("-inf"), None))
-        if situation is not None and self._runtime.monotonic() - checked_at < _FRESH_S:
-            return situation
-        self._inventory.wait_settled(_SETTLE_S)
-        return self._pass(migration, Survey(self._inventory, self._store.hosts, migration).situation(migration.destination or ""))
+        destination = migration.destination or ""
+        if situation is None or situation.destination.name != destination or self._runtime.monotonic() - checked_at >= _FRESH_S:
+            situation = None
+            self._inventory.wait_settled(_SETTLE_S)
+        try:
+            return self._chooser.confirm(migration, destination, situation)
+        except exceptions.Refused as refusal:
+            if migration.requested_host is not None:
+                raise
+            situation = self._chooser.choose(migration, {destination: str(refusal)})
+        self._queue(migration, situation, f"to {situation.destination.name}, since {destination} will not do any more")
+        return None
 
-    def _ends(self, migration: Migration) -> tuple[Hypervisor, Hypervisor] | None:
+    def _ends(self, migration: Migration) -> tuple[Watcher, Watcher] | None:
         source, destination = self._inventory.get(migration.source), self._inventory.get(migration.destination or "")
-        return None if source is None or destination is None else (source.hypervisor, destination.hypervisor)
+        return None if source is None or destination is None else (source, destination)
 
     def _unwatched(self, migration: Migration) -> None:
         """A host was taken out of enabled_hosts: nothing can be asked, so nothing is decided. It is tried again when the lease has expired."""
@@ -287,8 +345,3 @@ class Engine:
 
     def _pace(self) -> Pace:
         return Pace(self._conf.conductor.monitor_interval, self._conf.conductor.progress_interval)
-
-
-def _is_about_source(refusal: exceptions.Refused, source: str) -> bool:
-    """No other destination would help: the source's own daemon is away."""
-    return isinstance(refusal, exceptions.ComputeServiceUnavailable) and refusal.kwargs["host"] == source

@@ -58,6 +58,7 @@ class Conductor:
     def reload(self) -> None:
         """Follow a changed configuration; called after its files were read again."""
         self.inventory.follow(configuration.hosts(self._conf))
+        self.engine.reload()
 
     def stop(self) -> None:
         """Let go of everything: jobs go on in libvirt, and their leases are free for others."""

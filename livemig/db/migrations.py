@@ -19,16 +19,15 @@ from livemig.db.selection import Selection, narrowed, paged
 from livemig.db.servers import follow, write_sightings
 from livemig.facts import Job, MigrationRequest, Outcome, Policy, Presence
 from livemig.runtime import Runtime
-from livemig.states import ADMITTED, Status, sources
+from livemig.states import Status, sources
 
 API = "api"  # who holds the lease of a migration that no conductor has taken yet
 MIGRATING = "migrating"  # Nova's task_state
 NOT_BEGUN = (Status.ACCEPTED, Status.QUEUED, Status.PREPARING)  # libvirt was not told
 ABORTABLE = (*NOT_BEGUN, Status.RUNNING)
+COMPLETABLE = (Status.RUNNING, Status.POST_COPY)  # in post-copy it is resumed, if it was interrupted
+SENDING = (Status.RUNNING.value, Status.POST_COPY.value)
 MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (nova/compute/api.py, live_migrate)
-
-
-Choose = Callable[[Sequence[records.Migration], Sequence[records.Migration]], Sequence[records.Migration]]
 
 
 class Migrations:
@@ -67,7 +66,7 @@ class Migrations:
                 user_id=asked_by.user_id or found.user_id,
                 project_id=asked_by.project_id or found.project_id,
                 lease_owner=API if seconds else None,
-                lease_expires_at=self._later(seconds) if seconds else None,
+                lease_expires_at=self.later(seconds) if seconds else None,
                 created_at=now,
                 updated_at=now,
             )
@@ -123,9 +122,23 @@ class Migrations:
     def advance(self, migration_id: int, to: Status, owner: str | None, text: str = "", **values: Any) -> bool:
         """Enter a state in progress. False when the migration is not in a state before it, or `owner` (if given) has lost its lease."""
         with self._database.write() as session:
-            return self._advance(session, migration_id, to, owner, text, None, **values)
+            return self.enter(session, migration_id, to, owner, text, None, **values)
 
-    def _advance(
+    @retried
+    def queue(self, migration: records.Migration, owner: str, text: str, destination: str, tried: Sequence[str] = ()) -> bool:
+        """Queue a migration for a destination, be it for the first time or after it could not move to another one.
+
+        False as for `advance`, and for one that somebody wants aborted meanwhile.
+        """
+        values: dict[str, Any] = {"started_at": None, "completion_forced": False, "bandwidth_mib_s": None, **dict.fromkeys(_FIGURES)}
+        values |= {"destination": destination, "tried": list(tried)}
+        with self._database.write() as session:
+            if not self.enter(session, migration.id, Status.QUEUED, owner, text, None, **values):
+                return False
+            session.execute(update(models.Server).where(models.Server.uuid == migration.server_uuid).values(progress=0))
+            return True
+
+    def enter(
         self,
         session: Session,
         migration_id: int,
@@ -135,10 +148,13 @@ class Migrations:
         before: Collection[Status] | None = None,
         **values: Any,
     ) -> bool:
+        """`advance` inside a transaction, or `finish`; `before` narrows the states in which this may happen."""
         migration = models.Migration
         rule = [migration.id == migration_id, migration.status.in_([status.value for status in sources(to).intersection(before or sources(to))])]
         if owner is not None:
             rule.append(migration.lease_owner == owner)
+        if to is Status.QUEUED:
+            rule.append(migration.abort_requested.is_(False))
         changed = session.execute(update(migration).where(*rule).values(status=to.value, updated_at=self._runtime.now(), **values))
         if not changed.rowcount:  # type: ignore[attr-defined]
             return False
@@ -174,10 +190,17 @@ class Migrations:
         now = self._runtime.now()
         job = outcome.job
         figures = {} if job is None else _figures(job) | ({"downtime_ms": job.downtime_ms} if job.completed else {})
-        closed = {"active_server_uuid": None, "lease_owner": None, "lease_expires_at": None, "finished_at": now, "reason": outcome.reason or None}
+        closed = {
+            "active_server_uuid": None,
+            "waits_for": None,
+            "lease_owner": None,
+            "lease_expires_at": None,
+            "finished_at": now,
+            "reason": outcome.reason or None,
+        }
         uuid = migration.server_uuid
         server = update(models.Server).where(models.Server.uuid == uuid)
-        if not self._advance(session, migration.id, outcome.status, owner, outcome.reason, before, **closed, **figures):
+        if not self.enter(session, migration.id, outcome.status, owner, outcome.reason, before, **closed, **figures):
             return False
         result = SUCCESS if outcome.status is Status.COMPLETED else ERROR
         action = update(models.Action).where(models.Action.migration_id == migration.id, models.Action.finished_at.is_(None))
@@ -205,6 +228,37 @@ class Migrations:
             )
 
     @retried
+    def switched(self, migration: records.Migration) -> bool:
+        """Post-copy has begun: the guest runs on the destination, and so its server is there. False when that was known, or is over."""
+        server = models.Server
+        moved = (server.uuid == migration.server_uuid, server.task_state == MIGRATING)
+        with self._database.write() as session:
+            if not self.enter(session, migration.id, Status.POST_COPY, None, "the guest runs on the destination"):
+                return False
+            session.execute(update(server).where(*moved).values(host=migration.destination, updated_at=self._runtime.now()))
+            return True
+
+    @retried
+    def share(self, divide: Callable[[Sequence[records.Migration]], Mapping[int, int | None]]) -> Mapping[int, int | None]:
+        """Divide the links anew among all migrations that run, under one lock for all conductors; what each has now, in MiB/s, by its number."""
+        migration = models.Migration
+        with self._database.write() as session:
+            self.lock(session)
+            rows = session.scalars(select(migration).where(migration.status.in_(SENDING)).order_by(migration.id)).all()
+            shares = divide([to_migration(row) for row in rows])
+            for row in rows:
+                row.bandwidth_mib_s = shares.get(row.id)
+            return shares
+
+    @retried
+    def heed_completion(self, migration_id: int) -> bool:
+        """Take back the wish to complete; whether there was one. In post-copy it is a wish to resume, and can be had again."""
+        migration = models.Migration
+        with self._database.write() as session:
+            wished = update(migration).where(migration.id == migration_id, migration.completion_forced).values(completion_forced=False)
+            return bool(session.execute(wished).rowcount)  # type: ignore[attr-defined]
+
+    @retried
     def claim(self, migration_id: int, owner: str, seconds: float, held_by: str | None = None) -> bool:
         """Take the lease of an open migration that nobody holds, whose holder fell silent, or is `held_by`. True when `owner` has it now."""
         migration = models.Migration
@@ -213,7 +267,7 @@ class Migrations:
             taken = session.execute(
                 update(migration)
                 .where(migration.id == migration_id, migration.active_server_uuid.is_not(None), takeable)
-                .values(lease_owner=owner, lease_expires_at=self._later(seconds))
+                .values(lease_owner=owner, lease_expires_at=self.later(seconds))
             )
             return bool(taken.rowcount)  # type: ignore[attr-defined]
 
@@ -223,7 +277,7 @@ class Migrations:
         migration = models.Migration
         kept = or_(migration.id.in_(worked_on), migration.status == Status.QUEUED.value)
         with self._database.write() as session:
-            session.execute(update(migration).where(migration.lease_owner == owner, kept).values(lease_expires_at=self._later(seconds)))
+            session.execute(update(migration).where(migration.lease_owner == owner, kept).values(lease_expires_at=self.later(seconds)))
 
     def release(self, owner: str) -> None:
         """Free all leases of `owner`, which is about to stop."""
@@ -247,23 +301,6 @@ class Migrations:
             return [to_migration(row) for row in session.scalars(query)]
 
     @retried
-    def admit(
-        self, owner: str, choose: Callable[[Sequence[records.Migration], Sequence[records.Migration]], Sequence[records.Migration]]
-    ) -> list[records.Migration]:
-        """Let queued migrations of `owner` in, under one lock for all conductors.
-
-        `choose(queued, admitted)` names those that may start; they become preparing and are returned.
-        """
-        migration = models.Migration
-        with self._database.write() as session:
-            session.execute(update(models.Mutex).where(models.Mutex.name == "admission").values(taken_at=self._runtime.now()))
-            in_place = [status.value for status in ADMITTED | {Status.QUEUED}]
-            rows = [to_migration(row) for row in session.scalars(select(migration).where(migration.status.in_(in_place)).order_by(migration.id))]
-            queued = [row for row in rows if row.status is Status.QUEUED]
-            chosen = choose(queued, [row for row in rows if row.status in ADMITTED])
-            return [row for row in chosen if self._advance(session, row.id, Status.PREPARING, owner)]
-
-    @retried
     def ask_abort(self, migration: records.Migration, asked_by: Any) -> bool:
         """Somebody wants a migration stopped. One that libvirt was not told of ends here and now; of another the wish is noted, for its conductor.
 
@@ -278,9 +315,9 @@ class Migrations:
 
     @retried
     def ask_completion(self, migration: records.Migration, asked_by: Any) -> bool:
-        """Somebody wants a running migration to complete, whatever it costs the guest. False when it does not run (any more)."""
+        """Somebody wants a running migration to complete, whatever it costs the guest; one in post-copy to be resumed. False when none runs (any more)."""
         with self._database.write() as session:
-            return self._ask(session, migration, asked_by, "live_migration_force_complete", "force complete", "completion_forced", (Status.RUNNING,))
+            return self._ask(session, migration, asked_by, "live_migration_force_complete", "force complete", "completion_forced", COMPLETABLE)
 
     def _ask(self, session: Session, known: records.Migration, asked_by: Any, action: str, kind: str, wish: str, states: Collection[Status]) -> bool:
         migration, now = models.Migration, self._runtime.now()
@@ -296,7 +333,11 @@ class Migrations:
         """Nobody holds it, or its holder fell silent."""
         return or_(models.Migration.lease_owner.is_(None), models.Migration.lease_expires_at < self._runtime.now())
 
-    def _later(self, seconds: float) -> datetime:
+    def lock(self, session: Session) -> None:
+        """Only one conductor at a time goes on from here, until the transaction ends."""
+        session.execute(update(models.Mutex).where(models.Mutex.name == "admission").values(taken_at=self._runtime.now()))
+
+    def later(self, seconds: float) -> datetime:
         return self._runtime.now() + timedelta(seconds=seconds)
 
     def _log(self, session: Session, migration_id: int, kind: str, text: str) -> None:
@@ -311,6 +352,8 @@ def _why_not(server: models.Server | None, uuid: str) -> exceptions.LivemigError
     return exceptions.ServerInvalidState(server=uuid, action="os-migrateLive", attribute=attribute, state=getattr(server, attribute))
 
 
+_FIGURES = [f"{name}_bytes" for name in ("memory_total", "memory_processed", "memory_remaining", "disk_total", "disk_processed", "disk_remaining")]
+
+
 def _figures(job: Job) -> dict[str, Any]:
-    names = ("memory_total", "memory_processed", "memory_remaining", "disk_total", "disk_processed", "disk_remaining")
-    return {f"{name}_bytes": getattr(job, f"{name}_bytes") for name in names}
+    return {name: getattr(job, name) for name in _FIGURES}

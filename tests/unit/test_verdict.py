@@ -7,7 +7,7 @@ import pytest
 from livemig.conductor.verdict import Verdict, judge
 from livemig.facts import Presence
 
-# One letter for each verdict: Completed, on the Source, Lost, "." undecided. Rows: the source; columns: the destination, in the same order.
+# One letter for each verdict: Completed, on the Source, Lost, Interrupted, "." undecided. Rows: the source; columns: the destination, in the same order.
 PRESENCES = (
     Presence.UNKNOWN,
     Presence.ABSENT,
@@ -32,10 +32,10 @@ running              .        S        S        S        S        L        L    
 paused               .        S        S        S        S        L        L        L        .        .        .
 suspended            .        S        S        S        S        L        L        L        .        .        .
 migrating            .        .        .        .        .        .        .        .        .        .        .
-post-copy            .        .        .        .        .        .        .        .        .        .        .
-post-copy-failed     .        .        .        .        .        .        .        .        .        .        .
+post-copy            .        L        L        L        L        .        .        .        .        .        I
+post-copy-failed     .        L        L        L        L        I        I        I        .        .        I
 """
-LETTERS = {"C": Verdict.COMPLETED, "S": Verdict.ON_SOURCE, "L": Verdict.LOST, ".": Verdict.UNDECIDED}
+LETTERS = {"C": Verdict.COMPLETED, "S": Verdict.ON_SOURCE, "L": Verdict.LOST, "I": Verdict.INTERRUPTED, ".": Verdict.UNDECIDED}
 EXPECTED = {
     (source, destination): LETTERS[letter]
     for source, line in zip(PRESENCES, MATRIX.strip().splitlines()[1:], strict=True)
@@ -55,3 +55,9 @@ def test_verdict(source: Presence, destination: Presence) -> None:
 @pytest.mark.parametrize("other", Presence, ids=str)
 def test_nothing_is_concluded_while_a_host_cannot_be_asked(other: Presence) -> None:
     assert judge(Presence.UNKNOWN, other) is judge(other, Presence.UNKNOWN) is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(("source", "destination"), EXPECTED, ids=str)
+def test_in_post_copy_the_guest_is_never_on_the_source(source: Presence, destination: Presence) -> None:
+    expected = EXPECTED[source, destination]
+    assert judge(source, destination, post_copy=True) is (Verdict.LOST if expected is Verdict.ON_SOURCE else expected)
