@@ -47,6 +47,8 @@ class Watcher:
         self._news: Mailbox[HostEvent | Look | None] = Mailbox(runtime)
         self._agents = Agents(hypervisor, runtime, self._news.put)
         self._task: Task | None = None
+        self._followed = False  # by the present connection: the host has been looked at
+        self._said = ""  # why it is away
 
     def start(self) -> None:
         self._task = self._runtime.start(f"watch-{self.settings.name}", self._run)
@@ -78,30 +80,31 @@ class Watcher:
         stop_listening()
 
     def _connect_and_follow(self) -> bool:
-        """False when the host could not be reached at all."""
+        """False when the host could not be reached, or does not say what there is on it."""
         try:
             self._news.take(0)
+            self._followed = False
             self._follow()
         except exceptions.DatabaseUnavailable:
             self._wait_for_database()
         except Exception:
             LOG.exception("Following host %s failed; it is connected to again", self.settings.name)
-        return self.hypervisor.connected
+        return self._followed
 
     def _away(self, reason: str) -> None:
-        log_it = LOG.debug if self.settled.is_set() and not self._was_up() else LOG.warning
+        log_it = LOG.debug if reason == self._said else LOG.warning
         log_it("Host %s is away: %s", self.settings.name, reason)
+        self._said = reason
         self._store.hosts.went_down(self.settings.name)
         self.settled.set()
-
-    def _was_up(self) -> bool:
-        host = self._store.hosts.get(self.settings.name)
-        return host is not None and host.up
 
     def _look_at_all(self) -> None:
         self._look_at_host()
         self._store.servers.see(self.settings.name, self.hypervisor.servers(), complete=True)
         self.settled.set()
+        if not self._followed:
+            LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
+        self._followed, self._said = True, ""
         if self.hypervisor.learn_processors():
             self._look_at_host()
 
@@ -112,7 +115,6 @@ class Watcher:
         """Returns when the host is away, or when the watcher is to stop."""
         try:
             self.hypervisor.connect()
-            LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
             news: list[HostEvent | Look | None] = []
             while not self._stopping.is_set():
                 news = self._take_down(news)

@@ -76,6 +76,7 @@ class Stage:
         times = self.service.log().count(words)
         yield
         self.service.wait(lambda: self.service.log().count(words) > times, 20, words)
+        self.wait_for_hosts()
 
     def other(self, guest: Guest) -> Host:
         """The host on which the guest is not."""

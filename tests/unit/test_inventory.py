@@ -170,3 +170,18 @@ def test_stopping_closes_every_connection(service: Service) -> None:
     service.conductor.inventory.stop()
     service.runtime.sleep(1)
     assert not any(host.connections for host in service.fleet.hosts.values())
+
+
+def test_a_host_that_can_be_reached_and_tells_nothing_is_away_and_says_why(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """As one without QEMU: it is asked again with longer and longer pauses, as if it could not be reached."""
+    service.fleet.hosts["node2"].unsupported = ("getVersion",)
+    service.fleet.hosts["node2"].daemon_restart()
+    with caplog.at_level("DEBUG", "livemig.conductor.inventory"):
+        service.runtime.sleep(600)
+    assert up(service) == ["node1", "node3"]
+    said = [record for record in caplog.records if "Host node2 is away" in record.getMessage()]
+    assert 100 < len(said) < 140
+    assert [record.levelname for record in said].count("WARNING") <= 3, "each reason once"
+    service.fleet.hosts["node2"].unsupported = ()
+    service.runtime.sleep(10)
+    assert up(service) == ["node1", "node2", "node3"]
