@@ -86,6 +86,26 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """Where a server of a group is, and where to its open migration `migration`, in `status`, brings it, if it has one."""
+
+    host: str
+    destination: str | None = None
+    migration: int | None = None
+    status: Status | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What an open migration takes from one host to another."""
+
+    source: str
+    destination: str
+    memory_mib: int
+    vcpus: int
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What the servers of a host add up to; `active` are those that are not shut off."""
 

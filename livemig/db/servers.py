@@ -18,8 +18,9 @@ from livemig.db.engine import Database, retried
 from livemig.db.rows import from_server, to_flavor, to_server
 from livemig.db.selection import Selection, narrowed, paged
 from livemig.facts import Flavor, Presence, ServerFacts
-from livemig.records import Server, Usage
+from livemig.records import Member, Server, Usage
 from livemig.runtime import Runtime
+from livemig.states import Status
 from livemig.whereabouts import SHOWN, found_again, where
 
 _STATE = (models.Host.up, models.Host.forced_down, models.Host.disabled)
@@ -61,6 +62,20 @@ class Servers:
             for host, uuid, name in session.execute(query):
                 found.setdefault(host, []).append((uuid, name))
         return found
+
+    def members(self, server: Server, key: str) -> Sequence[Member]:
+        """The other servers whose user metadata has the same value under `key`; none if the server has no such key. One query, whatever the number of hosts."""
+        group = server.user_metadata.get(key)
+        if not group:
+            return []
+        row, migration = models.Server, models.Migration
+        query = (
+            select(row.host, migration.destination, migration.id, migration.status)
+            .outerjoin(migration, migration.active_server_uuid == row.uuid)
+            .where(row.user_metadata[key].as_string() == group, row.uuid != server.uuid)
+        )
+        with self._database.read() as session:
+            return [Member(host, to, number, Status(status) if status else None) for host, to, number, status in session.execute(query)]
 
     @retried
     def see(self, host: str, seen: Iterable[ServerFacts], complete: bool = False) -> None:

@@ -6,20 +6,24 @@ from typing import Any
 
 from livemig.db.actions import Actions
 from livemig.db.engine import Database
+from livemig.db.files import Files
 from livemig.db.hosts import Hosts
 from livemig.db.migrations import Migrations
+from livemig.db.queue import Queue
 from livemig.db.servers import Servers
 from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts`, `migrations` and `actions` on one database. Any call may raise DatabaseUnavailable."""
+    """`servers`, `hosts`, `migrations`, their `queue` and `files`, and `actions` on one database. Any call may raise DatabaseUnavailable."""
 
     def __init__(self, database: Database, runtime: Runtime) -> None:
         self.database = database
         self.hosts = Hosts(database, runtime)
         self.servers = Servers(database, runtime)
         self.migrations = Migrations(database, runtime)
+        self.queue = Queue(database, runtime, self.migrations)
+        self.files = Files(database, runtime, self.migrations)
         self.actions = Actions(database, runtime)
 
 

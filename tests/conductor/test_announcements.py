@@ -144,6 +144,7 @@ def test_one_that_is_refused_when_its_turn_comes(service: Service) -> None:
     service.runtime.sleep(0.5)
     service.live_migrate(other)
     assert service.live_migrate(WEB).status_int == 202
+    service.runtime.sleep(1)  # the other one has begun
     service.fleet.hosts["node2"].refuses_cpu = True
     assert settled(service) is Status.ERROR
     mine = [each for each in messages() if each["payload"]["nova_object.data"]["uuid"] == WEB]

@@ -98,13 +98,13 @@ def test_without_a_source_no_destination_is_looked_for(service: Service) -> None
 
 
 def test_nobody_can_take_it(service: Service) -> None:
-    """Every host that was tried says why not."""
+    """Every host says why not."""
     service.store.hosts.decide("node2", disabled=True)
     service.fleet.hosts["node3"].refuses_cpu = True
     with pytest.raises(exceptions.NoValidHost) as refused:
         ask(service, None)
-    assert str(refused.value).startswith("No valid host was found. There are not enough hosts available. node3: Migration pre-check error: Unacceptable CPU")
-    assert "node2" not in str(refused.value)
+    words = "No valid host was found. There are not enough hosts available. node2: disabled; node3: Migration pre-check error: Unacceptable CPU"
+    assert str(refused.value).startswith(words)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -25,7 +25,7 @@ from livemig.db.migrations import API
 from livemig.db.selection import Selection
 from livemig.db.store import Store
 from livemig.facts import HostFacts, Job, MigrationRequest, Outcome, Policy, Presence, ServerFacts
-from livemig.records import Migration
+from livemig.records import Member, Migration, Move
 from livemig.states import IN_PROGRESS, Status, sources
 from livemig.testing.runtime import VirtualRuntime
 
@@ -352,20 +352,90 @@ def queue(store: Store, servers: str, owner: str = US) -> list[Migration]:
     return made
 
 
-def test_admission_shows_all_and_admits_ones_own(store: Store) -> None:
-    one, two, three = queue(store, "xy") + queue(store, "z", "them:1")
+def stories(store: Store, made: list[Migration], kind: str) -> list[list[str]]:
+    return [[text for its, text in story(store, each) if its == kind] for each in made]
+
+
+def test_admission_shows_all_and_admits_whosever_it_is(store: Store, runtime: VirtualRuntime) -> None:
+    made = queue(store, "xy") + queue(store, "z", "them:1")
+    one, two, three = made
     seen: list[tuple[list[int], list[int]]] = []
 
     def first_and_last(queued: Any, admitted: Any) -> Any:
         seen.append(([each.id for each in queued], [each.id for each in admitted]))
-        return [queued[0], queued[-1]]
+        return [queued[0].id, queued[-1].id], {two.id: "node1 sends 1 of 1"}
 
-    admitted = store.migrations.admit(US, first_and_last)
-    assert [each.id for each in admitted] == [one.id]
-    assert store.migrations.get(one.id).status is Status.PREPARING
-    assert store.migrations.get(three.id).status is Status.QUEUED, "another conductor's is left to it"
-    store.migrations.admit(US, first_and_last)
-    assert seen == [([one.id, two.id, three.id], []), ([two.id, three.id], [one.id])]
+    admitted = store.queue.admit(US, 60, first_and_last)
+    assert [(each.id, each.status) for each in admitted] == [(one.id, Status.PREPARING), (three.id, Status.PREPARING)]
+    assert not store.migrations.advance(three.id, Status.RUNNING, "them:1"), "it has another owner now"
+    assert [(each.id, each.waits_for) for each in store.queue.waiting()] == [(two.id, "node1 sends 1 of 1")]
+    runtime.sleep(30)
+    store.migrations.renew(US, 60, [])
+    runtime.sleep(40)
+    assert [each.id for each in store.migrations.orphans()] == [one.id, three.id], "nobody worked on these"
+    store.queue.admit(US, 60, first_and_last)
+    assert seen == [([one.id, two.id, three.id], []), ([two.id], [one.id, three.id])]
+    assert store.queue.admit(US, 60, first_and_last) == [], "and nobody is asked any more"
+    assert len(seen) == 2 and store.migrations.get(two.id).waits_for is None
+
+
+def test_what_it_waits_for_is_told_when_it_is_new(store: Store) -> None:
+    made = queue(store, "xy")
+    for reasons in (("a", "a"), ("a", "a"), ("b", "a"), ("b", "b")):
+        store.queue.admit(US, 60, lambda queued, _admitted, reasons=reasons: ([], dict(zip([each.id for each in queued], reasons, strict=True))))  # type: ignore[misc]
+    assert stories(store, made, "queue") == [["waits: a", "waits: b"], ["waits: a", "waits: b"]]
+    assert store.migrations.ask_abort(made[0], context.system())
+    assert store.migrations.get(made[0].id).waits_for is None
+
+
+def test_one_that_is_queued_again_begins_anew(store: Store, runtime: VirtualRuntime) -> None:
+    (one,) = queue(store, "x")
+    lead_to(store, one, Status.RUNNING)
+    store.migrations.progress(one, JOB)
+    store.migrations.ask_completion(one, context.system())
+    assert store.migrations.queue(one, US, "to c", "c", ["b"])
+    again = store.migrations.get(one.id)
+    assert (again.status, again.destination, again.tried, again.started_at, again.completion_forced) == (Status.QUEUED, "c", ("b",), None, False)
+    assert again.memory_total_bytes is None and store.servers.get("x").progress == 0
+    assert story(store, one)[-1] == ("status", "queued: to c")
+    lead_to(store, one, Status.RUNNING)
+    store.migrations.ask_abort(one, context.system())
+    assert not store.migrations.queue(one, US, "to d", "d", ["b", "c"]), "somebody wants it aborted"
+    assert store.migrations.get(one.id).tried == ("b",)
+
+
+def test_moves_and_members(store: Store) -> None:
+    for name, group in (("x", "web"), ("y", "web"), ("z", "web"), ("other", "db"), ("alone", "")):
+        see(store, "b" if name == "z" else "a", name, Presence.RUNNING, user_metadata={"livemig:group": group} if group else {})
+    one, two, _other = (begin(store, name) for name in ("x", "y", "other"))  # the last has no destination yet
+    for each in (one, two):
+        store.migrations.queue(each, API, "to b", "b")
+    assert store.queue.moves(one.id) == [Move("a", "b", 2048, 2)]
+    assert store.queue.moves(-1) == [Move("a", "b", 2048, 2)] * 2
+    members = {member.migration: member for member in store.servers.members(store.servers.get("x"), "livemig:group")}
+    assert members == {two.id: Member("a", "b", two.id, Status.QUEUED), None: Member("b")}
+    assert store.servers.members(store.servers.get("alone"), "livemig:group") == []
+    assert store.servers.members(store.servers.get("other"), "livemig:group") == []
+
+
+def test_a_release_before_this_one_had_no_queue(tmp_path: Path, runtime: VirtualRuntime) -> None:
+    """From the second release's tables: a migration that waited there goes on waiting."""
+    database = Database(f"sqlite:///{tmp_path}/old.sqlite")
+    database.upgrade("0002")
+    columns = (
+        "id, uuid, server_uuid, active_server_uuid, status, source, destination, abort_requested, completion_forced, policy, request_id, user_id, project_id"
+    )
+    values = "7, 'u7', 'web', 'web', 'queued', 'a', 'b', 0, 0, '{}', 'req-1', 'admin', 'admin'"
+    with database.engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO migrations ({columns}, created_at) VALUES ({values}, '2026-01-02 03:04:05.000000')"))
+    database.upgrade()
+    store = Store(database, runtime)
+    (waiting,) = store.queue.waiting()
+    assert (waiting.tried, waiting.files, waiting.untidy, waiting.waits_for, waiting.autostart, waiting.bandwidth_mib_s) == ((), (), False, None, False, None)
+    (started,) = store.queue.admit(US, 60, lambda queued, _admitted: ([queued[0].id], {}))
+    assert store.migrations.advance(started.id, Status.RUNNING, US, autostart=True)
+    assert store.migrations.get(7).autostart
+    database.close()
 
 
 # Servers follow their sightings
