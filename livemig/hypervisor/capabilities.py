@@ -1,6 +1,6 @@
 """What a host has for a guest: its emulator and machine, processors, memory, networks, and a name that is free.
 
-Only what the guest needs is asked. What does not change while the host is connected is asked once, and only good news of it is kept: bad news may be mended.
+Only what the guest needs is asked. What QEMU can do is asked once while the host is connected, and again where it is not enough: that may have been mended.
 What a daemon cannot tell (an old libvirt, an interface driver that is not there) stays unknown.
 """
 
@@ -80,8 +80,10 @@ class _Asking:
 
     def _machine(self) -> Machine:
         guest = self._guest
-        key = (guest.emulator, guest.arch, guest.machine, guest.domain_type)
-        return self._remembered(key, lambda: _machine(self._domain_capabilities(guest.machine, guest.domain_type)))
+        key, known = (guest.emulator, guest.arch, guest.machine, guest.domain_type), self._host.remembered
+        if key not in known or not _suits(known[key], guest):
+            known[key] = _machine(self._domain_capabilities(guest.machine, guest.domain_type))
+        return known[key]
 
     def _culprit(self) -> str:
         """What of it the daemon does not know: it is asked for less and less, until it answers."""
@@ -129,7 +131,7 @@ class _Asking:
         return sorted({int(pages.get("size", "0")) for pages in self._topology("cell/pages") or ()})[1:]
 
     def _topology(self, path: str) -> list[Any] | None:
-        document = self._ask("capabilities", lambda connection: self._remembered("capabilities", lambda: parse(connection.getCapabilities())))
+        document = self._ask("capabilities", lambda connection: parse(connection.getCapabilities()))
         return None if document is None else document.findall(f"host/topology/cells/{path}")
 
     def networks(self) -> frozenset[str] | None:
@@ -170,16 +172,14 @@ class _Asking:
             self.unasked.append(f"{what}: {error}")
             return None
 
-    def _remembered(self, key: Any, ask: Callable[[], T]) -> T:
-        known = self._host.remembered
-        if key not in known:
-            known[key] = ask()
-        found: T = known[key]
-        return found
-
 
 def _names(things: Iterable[Any] | None) -> frozenset[str] | None:
     return None if things is None else frozenset(thing.name() for thing in things)
+
+
+def _suits(known: Machine, guest: Guest) -> bool:
+    enough = known.most_vcpus is None or guest.vcpus <= known.most_vcpus
+    return enough and (known.tpm_backends is None or "emulator" in known.tpm_backends or not any(device.kind == "tpm emulator" for device in guest.devices))
 
 
 def _machine(document: str) -> Machine:

@@ -16,6 +16,7 @@ from livemig.facts import Disconnected, Guest, HostEvent, HostFacts, Iteration, 
 from livemig.hypervisor import domain_xml, host
 from livemig.hypervisor import flags as migrate_flags
 from livemig.hypervisor.addresses import Addresses, Leases
+from livemig.hypervisor.capabilities import Machine
 from livemig.hypervisor.errors import Translator
 from livemig.hypervisor.presence import Words
 
@@ -39,7 +40,7 @@ class Hypervisor:
         self._listeners: tuple[Listener, ...] = ()
         self._processors: dict[str, Any] = {}
         self._knows_processors = False  # since it was connected
-        self.remembered: dict[Any, Any] = {}  # what does not change while it is connected
+        self.remembered: dict[Any, Machine] = {}  # what QEMU can do, by kind of machine; since it was connected
         self._booted_at: datetime | None = None
 
     @property
