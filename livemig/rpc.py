@@ -22,7 +22,8 @@ with warnings.catch_warnings():  # both import their eventlet halves, which are 
     from oslo_messaging import exceptions as messaging_exceptions
 
 from livemig import context, exceptions, memory_transport
-from livemig.facts import Diagnostics, DiskUse, NicUse, Presence, ProcessorUse
+from livemig.diagnostics import Diagnostics, DiskUse, NicUse, ProcessorUse
+from livemig.facts import Presence
 from livemig.runtime import Outbox, Runtime
 
 LOG = logging.getLogger(__name__)

@@ -21,7 +21,8 @@ from livemig.api.request import Request, Services
 from livemig.conductor.service import Conductor
 from livemig.db.engine import Database
 from livemig.db.store import Store
-from livemig.facts import Diagnostics, MigrationRequest
+from livemig.diagnostics import Diagnostics
+from livemig.facts import MigrationRequest
 from livemig.policies import Policies
 from livemig.records import Migration
 from livemig.runtime import Runtime, ThreadRuntime

@@ -14,7 +14,8 @@ from oslo_log import log
 from livemig import exceptions
 from livemig.conductor.inventory import Inventory
 from livemig.db.store import Store
-from livemig.facts import Diagnostics, Disconnected, HostEvent, Presence
+from livemig.diagnostics import Diagnostics
+from livemig.facts import Disconnected, HostEvent, Presence
 from livemig.hypervisor import power
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.diagnostics import diagnose

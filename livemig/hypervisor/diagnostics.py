@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from livemig.facts import Diagnostics, DiskUse, NicUse, ProcessorUse
+from livemig.diagnostics import Diagnostics, DiskUse, NicUse, ProcessorUse
 from livemig.hypervisor import domain_xml
 from livemig.hypervisor.connection import Hypervisor
 

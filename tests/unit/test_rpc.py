@@ -14,7 +14,8 @@ from oslo_config import cfg
 from oslo_messaging._drivers import common as wire
 
 from livemig import context, exceptions, rpc
-from livemig.facts import Diagnostics, DiskUse, NicUse, Presence, ProcessorUse
+from livemig.diagnostics import Diagnostics, DiskUse, NicUse, ProcessorUse
+from livemig.facts import Presence
 from livemig.runtime import Mailbox, ThreadRuntime
 
 RUNTIME = ThreadRuntime()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from livemig.facts import Diagnostics, NicUse
+from livemig.diagnostics import Diagnostics, NicUse
 from livemig.records import Server
 
 # vm_state → Nova's word for the state of a guest (nova/objects/fields.py, InstancePowerState).
