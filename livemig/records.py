@@ -151,7 +151,8 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class LeftFile:
-    """A file that is to be removed from a host once its migration has ended: `after` it has "completed" (the source's copy) or "failed" (what was made)."""
+    """A file that is to be removed from a host once its migration has ended: `after` it has "completed" (the source's copy) or "failed" (what was made);
+    "now" when that has begun."""
 
     host: str
     path: str

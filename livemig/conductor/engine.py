@@ -20,6 +20,7 @@ from livemig.conductor.announcer import Announcer
 from livemig.conductor.attempt import Attempt, Pace
 from livemig.conductor.checks.situation import Situation
 from livemig.conductor.choosing import Chooser
+from livemig.conductor.images import Images
 from livemig.conductor.inventory import Inventory, Watcher
 from livemig.db.migrations import API
 from livemig.db.store import Store
@@ -50,6 +51,7 @@ class Engine:
         self._announcer = announcer
         self._stopping = runtime.event()
         self._chooser = Chooser(conf, store, inventory)
+        self._images = Images(conf, store, inventory, runtime, owner)
         self._limits = configuration.limits(conf)
         self._working: dict[object, int] = {}  # one migration may be in two hands for a moment: one queues it while the other begins
         self._attempts: dict[int, Attempt] = {}  # those that are followed now
@@ -152,6 +154,9 @@ class Engine:
                 self._store.migrations.record(migration.id, ("conductor", f"taken up by {self._owner}"))
                 self._take_up(self._store.migrations.get(migration.id))
         self.admit()
+        for migration_id in self._store.files.to_tidy(self._conf.conductor.lease_time):
+            if not self._stopping.is_set() and migration_id not in self._working.values():
+                self._runtime.start(f"tidy-{migration_id}", self._tidy, migration_id)
 
     def _take_up(self, migration: Migration) -> None:
         if migration.status is Status.ACCEPTED:
@@ -178,8 +183,14 @@ class Engine:
                 if attempt is not None:
                     self._despite_database(lambda: self._conclude(migration, attempt))
             self._despite_database(self.admit)
+            self._despite_database(lambda: self._tidy(migration.id))
         except Exception:
             LOG.exception("Migration %s of server %s: the conductor failed; it is taken up again", migration.uuid, migration.server_uuid)
+
+    def _tidy(self, migration_id: int) -> None:
+        """Remove what it leaves on the hosts, if it has ended."""
+        with self._worked_on(migration_id):
+            self._images.tidy(migration_id)
 
     @contextmanager
     def _worked_on(self, migration_id: int) -> Iterator[None]:
@@ -238,6 +249,8 @@ class Engine:
                 return
             if self._store.migrations.get(migration.id).abort_requested:  # meanwhile
                 outcome = replace(outcome, status=Status.CANCELLED)
+        if outcome.lost:
+            self._store.files.set_aside(migration.id)
         if self._store.migrations.finish(migration, outcome, self._owner, presences):
             self._announcer.ended(migration, outcome, before)
             if not outcome.lost:
@@ -247,6 +260,7 @@ class Engine:
         """After a failed transfer: queue it for another destination, if the request and its policy leave one. False when it ends here."""
         if not scheduling.may_go_elsewhere(migration, self._store.migrations.events(migration.id)):
             return False
+        self._images.clear(migration)
         migration = replace(migration, tried=(*migration.tried, migration.destination or ""))
         try:
             situation = self._chooser.choose(migration)
@@ -274,13 +288,15 @@ class Engine:
         """Have an attempt tell libvirt. None when it may not start after all."""
         self._announcer.tell(migration, "pre.start")
         try:
+            self._images.clear(migration)
             situation = self._situation_now(migration)
+            prepared = situation is not None and self._images.prepare(migration, situation)
         except exceptions.Refused as refusal:
             self._refuse(migration, str(refusal))
             self._announcer.not_begun(migration, str(refusal))
             return None
         ends, attempt = self._ends(migration), self._attempt(migration)
-        if situation is None or ends is None or attempt is None or not self._enter_running(migration, ends[0]):
+        if situation is None or not prepared or ends is None or attempt is None or not self._enter_running(migration, ends[0]):
             self._announcer.not_begun(migration)  # it goes elsewhere, it was aborted, or a host was just taken out of the configuration
             return None
         self._announcer.tell(migration, "pre.end")

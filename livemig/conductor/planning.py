@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from livemig.conductor.checks.situation import Situation, file_paths
+from livemig.conductor import disks
+from livemig.conductor.checks.situation import Situation
+from livemig.conductor.disks import Way
 from livemig.conf import HostSettings, bracketed
 from livemig.facts import Plan, Policy, Presence
 
@@ -13,22 +14,22 @@ _JUDGED = frozenset({"file", "block", "network"})  # the kinds of disk that the 
 _DROPS_CACHE = 4_000_000  # QEMU 4.0: the destination drops its page cache of shared files, so that every cache mode is safe
 
 
-def plan(situation: Situation, destination: HostSettings, policy: Policy, migrate_disks: Sequence[str] = ()) -> Plan:
+def plan(situation: Situation, destination: HostSettings, policy: Policy) -> Plan:
     """A peer-to-peer live migration (Nova's flags: nova/virt/libvirt/driver.py, _parse_migration_flags).
 
-    A transient guest stays transient. A paused one cannot go on at the destination, so post-copy is dropped for it. `migrate_disks` are the targets of
-    the disks that QEMU copies; libvirt is told to copy only if there are any: without a list it would copy them all.
+    A transient guest stays transient. A paused one cannot go on at the destination, so post-copy is dropped for it. libvirt is told to
+    copy disks only if there are any to be copied, and which: without a list it would copy them all.
     """
     guest = situation.guest
     assert guest is not None
     return replace(
         resumption(destination, policy),
         persistent=guest.persistent,
-        shared_files=_all_shared(situation) and _drop_cache(situation),
+        shared_files=_rest_is_shared(situation) and _drop_cache(situation),
         post_copy=policy.post_copy and situation.source.presence is not Presence.PAUSED,
         bandwidth_mib_s=policy.bandwidth_mib_s,
         switchover_bandwidth_mib_s=policy.switchover_bandwidth_mib_s,
-        migrate_disks=tuple(migrate_disks),
+        migrate_disks=disks.targets(guest, situation.shared),
     )
 
 
@@ -55,10 +56,14 @@ def resumption(destination: HostSettings, policy: Policy) -> Plan:
     )
 
 
-def _all_shared(situation: Situation) -> bool:
-    """Whether libvirt may be told that nothing is unsafe: of a kind of disk that nobody has looked at it judges better itself."""
-    disks = situation.guest.disks if situation.guest else ()
-    return bool(file_paths(disks)) and all(situation.shared.values()) and all(disk.kind in _JUDGED for disk in disks)
+def _rest_is_shared(situation: Situation) -> bool:
+    """Whether libvirt may be told that nothing is unsafe: of a kind of disk that nobody has looked at it judges better itself.
+
+    What is copied, or only read, it does not take for unsafe.
+    """
+    there_are = situation.guest.disks if situation.guest else ()
+    rest = [disk for disk in there_are if disks.way(disk, situation.shared) is Way.SHARED and disk.kind == "file"]
+    return bool(rest) and all(disk.kind in _JUDGED for disk in there_are)
 
 
 def _drop_cache(situation: Situation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 from oslo_log import log
 
 from livemig import exceptions
-from livemig.conductor.checks.situation import End, Situation, file_paths
+from livemig.conductor import disks
+from livemig.conductor.checks.situation import End, Situation
 from livemig.conductor.inventory import Inventory
 from livemig.db.hosts import Hosts
-from livemig.facts import Guest, HostFacts, Offer
-from livemig.hypervisor import capabilities
+from livemig.facts import Guest, HostFacts, Offer, Storage
+from livemig.hypervisor import capabilities, storage
 from livemig.hypervisor.connection import Hypervisor
-from livemig.hypervisor.storage import same_directory
 from livemig.records import Migration
 
 LOG = log.getLogger(__name__)
@@ -39,12 +40,14 @@ class Survey:
         source = self._source
         end = source if destination == migration.source else self._end(destination)
         now = Situation(migration.server_uuid, source, end, migration.block_migration, migration.force, self._guest, policy=migration.policy)
+        now = replace(now, disk_over_commit=migration.disk_over_commit)
         if self._guest is None or source.facts is None or end.facts is None or end is source:
             return now
         try:
             offer = self._offer(self._guest, destination)
             now = replace(now, offer=offer, **({} if offer.unknown else self._cpu(self._guest, destination)))
-            return replace(now, shared=self._shared(self._guest, destination))
+            now = replace(now, shared=self._shared(self._guest, destination))
+            return replace(now, storage=self._storage(now.shared, destination))
         except exceptions.HypervisorError as error:
             return replace(now, probe_error=str(error))
 
@@ -62,6 +65,7 @@ class Survey:
             presence=watcher.hypervisor.presence(self._migration.server_uuid),
             reserved_memory_mib=watcher.settings.reserved_memory_mib,
             address=watcher.settings.address,
+            reserved_disk_mib=watcher.settings.reserved_disk_mib,
         )
 
     def _read_guest(self) -> Guest | None:
@@ -95,10 +99,18 @@ class Survey:
             return {**found, "cpu_fits": False, "cpu_error": str(error)}
 
     def _shared(self, guest: Guest, destination: str) -> dict[str, bool]:
-        directories = {path: str(PurePosixPath(path).parent) for path in file_paths(guest.disks)}
+        directories = {path: str(PurePosixPath(path).parent) for path in disks.files(guest.disks)}
         ends = (self._hypervisor(self._migration.source), self._hypervisor(destination))
-        same = {directory: same_directory(*ends, directory) for directory in sorted(set(directories.values()))}
+        same = {directory: storage.same_directory(*ends, directory, self._migration.uuid) for directory in sorted(set(directories.values()))}
         return {path: same[directory] for path, directory in directories.items()}
+
+    def _storage(self, shared: Mapping[str, bool], destination: str) -> Storage | None:
+        """What both hosts have of the files that are not shared; nobody is asked if there are none."""
+        local = [path for path, same in shared.items() if not same]
+        if not local:
+            return None
+        images, _space = storage.look(self._hypervisor(self._migration.source), local, self._migration.uuid)
+        return Storage(images, *storage.look(self._hypervisor(destination), local, self._migration.uuid))
 
     def _hypervisor(self, name: str) -> Hypervisor:
         watcher = self._inventory.get(name)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from livemig.facts import Disk, Guest, HostFacts, Offer, Policy, Presence, Storage
+from livemig.facts import Guest, HostFacts, Offer, Policy, Presence, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Situation:
 
     `shared` says of each disk path whether it is the same file on both hosts; `probe_error` why that could not be found out. `block_migration` None leaves
     it to the disks; `force` is the request's: None where the microversion has none. `offer` is what the destination has for the guest. `cpu_error` says why it
-    cannot even compare the guest's CPU, `cpu_models` what guests with the CPU of their host get, at the source and at the destination.
+    cannot even compare the guest's CPU, `cpu_models` what guests with the CPU of their host get, at the source and at the destination. `storage` has the files
+    that are not shared, None if there are none.
     """
 
     server: str
@@ -49,10 +50,5 @@ class Situation:
     offer: Offer = field(default_factory=Offer)
     cpu_error: str = ""
     cpu_models: tuple[str, str] | None = None
-    storage: Storage = field(default_factory=Storage)
+    storage: Storage | None = None
     disk_over_commit: bool | None = None
-
-
-def file_paths(disks: Sequence[Disk]) -> list[str]:
-    """The disks that may or may not be the same on both hosts. Network and block devices are shared by nature."""
-    return [disk.path for disk in disks if disk.kind == "file" and disk.path]

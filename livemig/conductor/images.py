@@ -1,0 +1,220 @@
+"""Makes at the destination what a guest's disks need there, and removes what nobody needs any more.
+
+What is to be made stands in the journal (`livemig.db.files`) before it is made; so however a conductor ends, the next one knows. Only what is in the journal
+is ever removed, and nothing that a domain of its host refers to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from oslo_log import log
+
+from livemig import exceptions
+from livemig.conductor import disks
+from livemig.conductor.checks.disks import images_not_there, read_only_images_same
+from livemig.conductor.checks.situation import Situation
+from livemig.conductor.inventory import Inventory
+from livemig.db.files import COMPLETED, FAILED, NOW, is_due
+from livemig.db.store import Store
+from livemig.facts import Image, Storage
+from livemig.hypervisor import storage
+from livemig.hypervisor.connection import Hypervisor
+from livemig.hypervisor.storage import Blank
+from livemig.records import LeftFile, Migration
+from livemig.runtime import Runtime
+
+LOG = log.getLogger(__name__)
+
+_LOOK_S = 1.0  # between two looks whether somebody wishes it to stop
+_TELL_S = 10.0  # between two words on how far a copy is
+_MIB = 1024 * 1024
+
+
+class _Stopped(Exception):
+    """It was aborted meanwhile, or another conductor has taken it up."""
+
+
+class Images:
+    """`owner` is the conductor's name under which it holds leases."""
+
+    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime, owner: str) -> None:
+        self._conf = conf
+        self._store = store
+        self._inventory = inventory
+        self._runtime = runtime
+        self._owner = owner
+        self._said: set[tuple[int, str]] = set()
+
+    def prepare(self, migration: Migration, situation: Situation) -> bool:
+        """Have everything at the destination before libvirt is told. It may take long. False when it may not go on.
+
+        Raises Refused; then nothing that was made is left, or it is in the journal.
+        """
+        if not situation.storage:
+            return True
+        try:
+            return self._prepare(migration, situation)
+        except _Stopped:
+            return False
+        except exceptions.Refused:
+            self.clear(migration)
+            raise
+        except exceptions.HypervisorError as error:
+            self.clear(migration)
+            raise exceptions.MigrationPreCheckError(reason=f"The disks could not be prepared: {error}") from error
+
+    def clear(self, migration: Migration) -> None:
+        """Remove what was made for an open migration that libvirt was not told of, or whose transfer has failed: by us, or by a conductor that died."""
+        files = self._store.migrations.get(migration.id).files
+        if files:
+            left = self._remove(migration, [file for file in files if file.after in (FAILED, NOW)])
+            self._store.files.removed(migration.id, left)
+
+    def tidy(self, migration_id: int) -> None:
+        """Remove what an ended migration leaves. What cannot be removed now stays in the journal, and it is tried again."""
+        migration = self._store.files.claim(migration_id, self._owner, self._conf.conductor.lease_time)
+        if migration is not None:
+            left = self._remove(migration, [file for file in migration.files if is_due(file, migration)])
+            self._store.files.removed(migration_id, left)
+
+    def _prepare(self, migration: Migration, now: Situation) -> bool:
+        found = self._reserve(migration, now)
+        if found is None:
+            return False
+        wanted, there = found[0], found[1].there
+        ends = self._hypervisor(migration.source), self._hypervisor(migration.destination or "")
+        for image in wanted.found(there):
+            self._check_same(migration, ends, image)
+        for image in wanted.copies(there):
+            self._copy(migration, ends, image)
+        for blank in wanted.blanks:
+            self._make(migration, ends[1], blank)
+        return True
+
+    def _reserve(self, migration: Migration, now: Situation) -> tuple[disks.Needs, Storage] | None:
+        """Write down what will be made, once nobody else is at the same files; what is needed then, and what the destination has by then."""
+        while True:
+            now = self._look_again(migration, now)
+            assert now.guest is not None and now.storage is not None
+            wanted = disks.needs(now.guest, migration.server_uuid, now.shared, now.storage.images)
+            made, used = self._journal(migration, wanted, now.storage)
+            busy = self._store.files.write_down(migration.id, self._owner, made, used)
+            if busy is None:
+                return None
+            if not busy:
+                return wanted, now.storage
+            self._note_once(migration, f"waits for migrations that make or remove the same files: {', '.join(map(str, busy))}")
+            self._runtime.sleep(_LOOK_S)
+
+    def _look_again(self, migration: Migration, now: Situation) -> Situation:
+        """The files at the destination may be others than when the checks looked. Raises what refuses them."""
+        assert now.storage is not None
+        there, space = storage.look(self._hypervisor(migration.destination or ""), now.storage.images, migration.uuid)
+        now = replace(now, storage=replace(now.storage, there=there, space=space))
+        for check in (images_not_there, read_only_images_same):
+            if refusal := check(now):
+                raise refusal
+        return now
+
+    def _journal(self, migration: Migration, wanted: disks.Needs, found: Storage) -> tuple[list[LeftFile], list[LeftFile]]:
+        destination = migration.destination or ""
+        paths = [blank.path for blank in wanted.blanks] + [image.path for image in wanted.copies(found.there)]
+        made = [LeftFile(destination, path, FAILED) for path in paths]
+        used = [LeftFile(destination, image.path, FAILED) for image in wanted.found(found.there)]
+        if self._conf.libvirt.live_migration_remove_source_disks:
+            made += [LeftFile(migration.source, path, COMPLETED) for path in wanted.own]
+        return made, used
+
+    def _check_same(self, migration: Migration, ends: tuple[Hypervisor, Hypervisor], image: Image) -> None:
+        if not self._conf.libvirt.live_migration_compare_backing_files:
+            self._note(migration, f"{image.path} is at the destination already, and was not compared")
+            return
+        if not storage.same_content(*ends, image.path, migration.uuid, self._teller(migration, f"compared of {image.path}", image.length)):
+            raise exceptions.MigrationPreCheckError(reason=f"{migration.destination} has another file in place of {image.path}: its content differs")
+        self._note(migration, f"{image.path} is at the destination already, and the same")
+
+    def _copy(self, migration: Migration, ends: tuple[Hypervisor, Hypervisor], image: Image) -> None:
+        self._note(migration, f"{image.path} is copied to the destination ({_mib(image.length)})")
+        storage.copy(*ends, image, migration.uuid, self._teller(migration, f"copied of {image.path}", image.length))
+
+    def _make(self, migration: Migration, destination: Hypervisor, blank: Blank) -> None:
+        self._go_on(migration)
+        storage.make(destination, blank, migration.uuid)
+        above = f" on {blank.backing.path}" if blank.backing else ""
+        self._note(migration, f"{blank.path} was made at the destination ({blank.format}, {_mib(blank.capacity)}{above})")
+
+    def _teller(self, migration: Migration, what: str, length: int) -> Callable[[int], None]:
+        """Counts bytes, says now and then how many, and stops it when somebody wishes so."""
+        done, looked, told = 0, float("-inf"), self._runtime.monotonic()
+
+        def tell(more: int) -> None:
+            nonlocal done, looked, told
+            done += more
+            now = self._runtime.monotonic()
+            if now - looked >= _LOOK_S:
+                looked = now
+                self._go_on(migration)
+            if now - told >= _TELL_S:
+                told = now
+                self._note(migration, f"{done // _MIB} of {_mib(length)} {what}")
+
+        return tell
+
+    def _go_on(self, migration: Migration) -> None:
+        if not self._store.files.may_go_on(migration.id, self._owner):
+            raise _Stopped
+
+    def _remove(self, migration: Migration, files: Sequence[LeftFile]) -> set[LeftFile]:
+        """Remove files; those that could not be, for now."""
+        left: set[LeftFile] = set()
+        for host in dict.fromkeys(file.host for file in files):
+            left |= self._remove_from(migration, host, [file for file in files if file.host == host])
+        return left
+
+    def _remove_from(self, migration: Migration, host: str, files: Sequence[LeftFile]) -> set[LeftFile]:
+        left = set(files)
+        try:
+            hypervisor = self._hypervisor(host)
+            if not hypervisor.connected:
+                raise exceptions.HypervisorUnavailable(host=host, code=0, message="not connected")
+            mine = self._store.files.remove(migration.id, files)
+            left = set(mine)
+            users = storage.used(hypervisor, [file.path for file in mine])
+            for file in mine:
+                self._remove_one(migration, hypervisor, file, users.get(file.path))
+                left.discard(file)
+        except (exceptions.HypervisorError, exceptions.Refused) as error:
+            self._note_once(migration, f"{_list(left)} cannot be removed from {host} now, and will be later: {error}")
+        return left
+
+    def _remove_one(self, migration: Migration, hypervisor: Hypervisor, file: LeftFile, user: str | None) -> None:
+        if user is not None:
+            self._note(migration, f"{file.path} stays on {file.host}: guest {user} refers to it")
+        elif storage.remove(hypervisor, file.path, migration.uuid):
+            self._note(migration, f"{file.path} was removed from {file.host}")
+
+    def _hypervisor(self, host: str) -> Hypervisor:
+        watcher = self._inventory.get(host)
+        if watcher is None:
+            raise exceptions.HypervisorUnavailable(host=host, code=0, message="not one of enabled_hosts any more")
+        return watcher.hypervisor
+
+    def _note(self, migration: Migration, text: str) -> None:
+        LOG.info("Migration %s of server %s: disks: %s", migration.uuid, migration.server_uuid, text)
+        self._store.migrations.record(migration.id, ("disks", text))
+
+    def _note_once(self, migration: Migration, text: str) -> None:
+        if (migration.id, text) not in self._said:
+            self._said.add((migration.id, text))
+            self._note(migration, text)
+
+
+def _list(files: Iterable[LeftFile]) -> str:
+    return ", ".join(sorted(file.path for file in files))
+
+
+def _mib(size: int) -> str:
+    return f"{-(-size // _MIB)} MiB"

@@ -1,0 +1,150 @@
+"""The journal of files: those that a migration makes and is to remove again. It stands in the row of the migration.
+
+Before a file is made it is written down here, with its host; so whoever comes later knows what was made. A path on a host is in the journal of one migration,
+but for backing files: one that another migration has made may be used as well, and is then in both journals until one of them has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.orm import Session
+
+from livemig.db import models
+from livemig.db.engine import Database, retried
+from livemig.db.migrations import Migrations
+from livemig.db.rows import from_files, to_files, to_migration
+from livemig.records import LeftFile, Migration
+from livemig.runtime import Runtime
+from livemig.states import Status
+
+_SETTLED = (Status.RUNNING.value, Status.POST_COPY.value)  # in which a migration makes no files
+COMPLETED, FAILED, NOW = "completed", "failed", "now"  # `LeftFile.after`
+
+Place = tuple[str, str]  # host, path
+
+
+class Files:
+    """All decisions about who has which file are made under one lock for all conductors."""
+
+    def __init__(self, database: Database, runtime: Runtime, migrations: Migrations) -> None:
+        self._database = database
+        self._runtime = runtime
+        self._migrations = migrations
+
+    @retried
+    def write_down(self, migration_id: int, owner: str, made: Iterable[LeftFile], used: Iterable[LeftFile]) -> Sequence[int] | None:
+        """Before files are made. Those `used` are there already; of them only what another migration has made is written down.
+
+        Returns the migrations that must be waited for, since they are just making or removing one of these files; nothing is written down then.
+        None when the migration may not prepare any more: it was aborted, or `owner` has lost its lease.
+        """
+        with self._database.write() as session:
+            self._migrations.lock(session)
+            row = session.get_one(models.Migration, migration_id)
+            if row.status != Status.PREPARING.value or row.lease_owner != owner:
+                return None
+            others = _untidy(session, but=migration_id)
+            wanted = {_place(file) for file in (*made, *used)}
+            busy = [other.id for other in others if wanted & _busy(other)]
+            if busy:
+                return busy
+            shared = {place for other in others for place in _places(other)}
+            files = (*to_files(row.files), *made, *(file for file in used if _place(file) in shared))
+            _write(row, dict.fromkeys(files))
+            return ()
+
+    def may_go_on(self, migration_id: int, owner: str) -> bool:
+        """Whether `owner` may still prepare it."""
+        with self._database.read() as session:
+            row = session.get_one(models.Migration, migration_id)
+            return row.status == Status.PREPARING.value and row.lease_owner == owner
+
+    @retried
+    def claim(self, migration_id: int, owner: str, seconds: float) -> Migration | None:
+        """Take the lease of an ended migration whose files are to be removed. None when there are none, or somebody else is at it."""
+        migration = models.Migration
+        with self._database.write() as session:
+            rule = (migration.id == migration_id, migration.untidy, migration.active_server_uuid.is_(None), self._free())
+            lease = {"lease_owner": owner, "lease_expires_at": self._migrations.later(seconds)}
+            if not session.execute(update(migration).where(*rule).values(lease)).rowcount:  # type: ignore[attr-defined]
+                return None
+            return to_migration(session.get_one(migration, migration_id))
+
+    @retried
+    def remove(self, migration_id: int, files: Collection[LeftFile]) -> Sequence[LeftFile]:
+        """Begin to remove files of a migration: those that no open migration uses as well. The others leave the journal: they are in the other's.
+
+        From now on whoever needs one of them waits until it is gone.
+        """
+        with self._database.write() as session:
+            self._migrations.lock(session)
+            row = session.get_one(models.Migration, migration_id)
+            held = {place for other in _untidy(session, but=migration_id) if other.active_server_uuid for place in _places(other)}
+            begun = {file: replace(file, after=NOW) for file in files if _place(file) not in held}
+            kept = [file for file in to_files(row.files) if file not in files]
+            _write(row, [*kept, *begun.values()])
+            return list(begun.values())
+
+    @retried
+    def removed(self, migration_id: int, left: Iterable[LeftFile]) -> None:
+        """Strike out all but what could not be removed. An ended migration's lease is free again."""
+        with self._database.write() as session:
+            row = session.get_one(models.Migration, migration_id)
+            _write(row, left)
+            if row.active_server_uuid is None:
+                row.lease_owner = row.lease_expires_at = None
+
+    @retried
+    def set_aside(self, migration_id: int) -> None:
+        """A person must look: what is in the journal stays there, and nobody removes it."""
+        with self._database.write() as session:
+            session.get_one(models.Migration, migration_id).untidy = False
+
+    def to_tidy(self, seconds: float) -> Sequence[int]:
+        """Ended migrations with files to be removed that nobody is at, `seconds` after their end: until then it is for the conductor that made them."""
+        migration = models.Migration
+        ended = self._runtime.now() - timedelta(seconds=seconds)
+        query = select(migration.id).where(migration.untidy, migration.active_server_uuid.is_(None), migration.finished_at < ended, self._free())
+        with self._database.read() as session:
+            return session.scalars(query.order_by(migration.id)).all()
+
+    def _free(self) -> ColumnElement[bool]:
+        return or_(models.Migration.lease_owner.is_(None), models.Migration.lease_expires_at < self._runtime.now())
+
+
+def is_due(file: LeftFile, row: Migration | models.Migration) -> bool:
+    """Whether an ended migration's file is to be removed: after success the source's, and what was made at destinations tried before."""
+    if file.after == NOW:
+        return True
+    if row.status == Status.COMPLETED:
+        return file.after == COMPLETED or file.host != row.destination
+    return file.after == FAILED
+
+
+def _busy(row: models.Migration) -> set[Place]:
+    """The files that somebody may just be making or removing, or is to remove."""
+    settled = row.status in _SETTLED
+    ended = row.active_server_uuid is None
+    return {_place(file) for file in to_files(row.files) if file.after == NOW or not (settled or (ended and not is_due(file, row)))}
+
+
+def _untidy(session: Session, but: int) -> Sequence[models.Migration]:
+    migration = models.Migration
+    return session.scalars(select(migration).where(migration.untidy, migration.id != but)).all()
+
+
+def _place(file: LeftFile) -> Place:
+    return file.host, file.path
+
+
+def _places(row: models.Migration) -> set[Place]:
+    return {_place(file) for file in to_files(row.files)}
+
+
+def _write(row: models.Migration, files: Iterable[LeftFile]) -> None:
+    row.files = from_files(files)
+    row.untidy = bool(row.files)
