@@ -330,7 +330,9 @@ class virDomain:
         """The job goes on in the fleet, whatever becomes of the caller and its connection."""
         fleet, connection = self._connection.fleet, self._connection
         if flags & C.VIR_MIGRATE_POSTCOPY_RESUME:
-            job = self._resumed_job()
+            job = self._broken_job()
+            fleet.connectable(job.source.host, *job.address)
+            self._resume(job)
         else:
             job = self._new_job(dconnuri, params or {}, flags)
             fleet.runtime.start(f"migration of {self._name}", job.run)
@@ -342,12 +344,16 @@ class virDomain:
         return 0
 
     @remote
-    def _resumed_job(self) -> Migration:
+    def _broken_job(self) -> Migration:
         job = self._domain().job
         if job is None:
             raise errors.NOT_POSTCOPY_FAILED(name=self._name)
-        job.resume_post_copy()
+        job.check_resumable()
         return job
+
+    @remote
+    def _resume(self, job: Migration) -> None:
+        job.resume_post_copy()
 
     @remote
     def _new_job(self, uri: str | None, params: dict[str, Any], flags: int) -> Migration:

@@ -56,7 +56,7 @@ class Migration:
         self.phase = "prepare"
         self.error: errors.libvirtError | None = None
         self.returned = False
-        self._address = (address, port)
+        self.address = (address, port)
         self._bandwidth: int = parameters.get(C.VIR_MIGRATE_PARAM_BANDWIDTH, 0) or source.max_speed
         self._post_copy_bandwidth: int = parameters.get(C.VIR_MIGRATE_PARAM_BANDWIDTH_POSTCOPY, 0)
         self._was_running = source.runs
@@ -116,10 +116,14 @@ class Migration:
         self._paused = True
         self._break()
 
-    def resume_post_copy(self) -> None:
-        """Go on with a broken post-copy (VIR_MIGRATE_POSTCOPY_RESUME)."""
+    def check_resumable(self) -> None:
+        """Raise what the source's daemon refuses a resumption with."""
         if not self._broken:
             raise errors.NOT_POSTCOPY_FAILED(name=self.source.definition.name)
+
+    def resume_post_copy(self) -> None:
+        """Go on with a broken post-copy (VIR_MIGRATE_POSTCOPY_RESUME)."""
+        self.check_resumable()
         self._paused = False
         self.returned, self.error = False, None
         self._mend()
@@ -193,7 +197,7 @@ class Migration:
 
     def _prepare(self) -> None:
         """The destination's daemon is reached and starts a QEMU that waits."""
-        destination = self.fleet.connectable(self.source.host, *self._address)
+        destination = self.fleet.connectable(self.source.host, *self.address)
         with self.fleet.lock:
             if destination is self.source.host:
                 raise errors.SAME_HOST(uuid=destination.uuid)
@@ -320,7 +324,19 @@ class Migration:
             if self.copy.stage is not Stage.POST_COPY:
                 self._remove_target()
                 self._resume_source()
+            elif not self._broken:
+                self._abandon_survivor()
             self._return(failure)
+
+    def _abandon_survivor(self) -> None:
+        """One QEMU died in post-copy: the other waits for it, for ever."""
+        target = self._target()
+        if target.active:
+            target.become(*POST_COPY_FAILED[1])
+            self._tell(target, C.VIR_DOMAIN_EVENT_RESUMED, C.VIR_DOMAIN_EVENT_RESUMED_POSTCOPY_FAILED)
+        elif self.source.active:
+            self.source.become(*POST_COPY_FAILED[0])
+            self._tell(self.source, C.VIR_DOMAIN_EVENT_SUSPENDED, C.VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY_FAILED)
 
     def _remove_target(self) -> None:
         """The source's daemon has it ended; a destination that no longer hears of the source destroys it by itself."""
