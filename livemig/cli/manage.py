@@ -4,10 +4,12 @@ livemig-manage db sync                bring the tables to the newest revision
 livemig-manage host list              the hosts as their watchers found them
 livemig-manage migration list         the migrations in progress
 livemig-manage migration events ID    a migration's event log
+livemig-manage queue [--json]         the migrations that wait, in their order, and what for
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,6 +32,9 @@ def _run(conf: Any) -> None:
 
 
 def _commands(parsers: Any) -> None:
+    queue = parsers.add_parser("queue")
+    queue.add_argument("--json", action="store_true", help="one JSON list")
+    queue.set_defaults(action=_show_queue)
     nouns: dict[str, dict[str, tuple[Callable[[Store, Any], None], tuple[str, ...]]]] = {
         "db": {"sync": (_sync, ())},
         "host": {"list": (_list_hosts, ())},
@@ -65,3 +70,18 @@ def _list_migrations(store: Store, _conf: Any) -> None:
 def _list_events(store: Store, conf: Any) -> None:
     for event in store.migrations.events(conf.command.id):
         print(f"{event.at:%Y-%m-%d %H:%M:%S.%f}  {event.kind:12}  {event.text}")
+
+
+_QUEUE = ("position", "id", "server", "source", "destination", "since", "waits_for")
+
+
+def _show_queue(store: Store, conf: Any) -> None:
+    rows = [
+        (place, each.id, each.server_uuid, each.source, each.destination, f"{each.updated_at:%Y-%m-%dT%H:%M:%SZ}", each.waits_for)
+        for place, each in enumerate(store.queue.waiting(), start=1)
+    ]
+    if conf.command.json:
+        print(json.dumps([dict(zip(_QUEUE, row, strict=True)) for row in rows], indent=2))
+        return
+    for place, number, server, source, destination, since, waits_for in rows:
+        print(f"{place}  {number}  {server}  {source} -> {destination}  since {since}  {waits_for or 'to be looked at'}")

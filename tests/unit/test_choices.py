@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from livemig import conf as configuration
 from livemig.conductor.admission import choose
 from livemig.conductor.checks.situation import End, Situation
 from livemig.conductor.planning import plan, resumption
-from livemig.conductor.scheduling import candidates
-from livemig.conf import HostSettings
+from livemig.conductor.scheduling import WEIGHTS, Candidate, candidates, foes_at, may_go_elsewhere, refused, weighed
+from livemig.conf import HostSettings, Limits
 from livemig.facts import Disk, Guest, HostFacts, Plan, Policy, Presence
-from livemig.records import Host, Migration
+from livemig.records import Host, Member, Migration, MigrationEvent, Move, Place, Usage
 from livemig.states import Status
 
 LONG_AGO = datetime(2026, 1, 1)
@@ -43,54 +46,163 @@ def migration(number: int, source: str, destination: str | None = None) -> Migra
     )
 
 
-def migrations(sources: str) -> list[Migration]:
-    """One migration per letter, the letter being its source."""
-    return [migration(number, source) for number, source in enumerate(sources, 1)]
+def places(pairs: str, first: int = 1) -> list[Place]:
+    """One for each word: its source and its destination, a letter each; a number before them is its own."""
+    made = []
+    for number, word in enumerate(pairs.split(), first):
+        made.append(Place(int(word[:-2] or number), word[-2], word[-1]))
+    return made
 
 
-# sources of the queued, sources of the admitted, the limit, ids of the chosen
-ADMISSIONS: dict[str, tuple[str, str, int, list[int]]] = {
-    "nothing waits": ("", "aaa", 1, []),
-    "free": ("a", "", 1, [1]),
-    "taken": ("a", "a", 1, []),
-    "another source": ("a", "b", 1, [1]),
-    "oldest first": ("aab", "", 1, [1, 3]),
-    "two places, one taken": ("aaa", "a", 2, [1]),
-    "limit lowered below what runs": ("ab", "aaa", 1, [2]),
-    "no limit": ("aaaa", "aaaa", 0, [1, 2, 3, 4]),
+OUT_1, IN_1, BOTH_1 = Limits(outgoing=1), Limits(incoming=1), Limits(outgoing=1, incoming=1)
+
+# queued, admitted (numbered as if older), limits; numbers of those that start, and what the others wait for
+ADMISSIONS: dict[str, tuple[str, str, Limits, list[int], dict[int, str]]] = {
+    "nothing waits": ("", "ax ax", OUT_1, [], {}),
+    "free": ("ax", "", OUT_1, [1], {}),
+    "taken": ("ax", "ay", OUT_1, [], {1: "a sends 1 of 1"}),
+    "another source": ("ax", "bx", OUT_1, [1], {}),
+    "oldest first": ("ax ay bx", "", OUT_1, [1, 3], {2: "a sends 1 of 1"}),
+    "two places, one taken": ("ax ax ax", "ax", Limits(outgoing=2), [1], {2: "a sends 2 of 2", 3: "a sends 2 of 2"}),
+    "limit lowered below what runs": ("ax bx", "ax ax ax", OUT_1, [2], {1: "a sends 3 of 1"}),
+    "no limit": ("ax ax ax", "ax ax", Limits(), [1, 2, 3], {}),
+    "a destination": ("ax bx cy", "", IN_1, [1, 3], {2: "x receives 1 of 1"}),
+    "in all": ("ax by cz", "dw", Limits(total=2), [1], {2: "2 of 2 migrations in all", 3: "2 of 2 migrations in all"}),
+    "in all goes before a host's": ("ax", "ax by", Limits(outgoing=1, total=2), [], {1: "2 of 2 migrations in all"}),
+    "a host with a limit of its own": ("ax ax bx bx", "", Limits(outgoing=1, outgoing_of={"a": 2}), [1, 2, 3], {4: "b sends 1 of 1"}),
+    "a host without any": ("ax bx", "", Limits(incoming=1, incoming_of={"x": 0}), [1, 2], {}),
+    "who is held up holds up nobody": ("ax bx", "ay", BOTH_1, [2], {1: "a sends 1 of 1"}),
+    "a place is kept for who was overtaken": ("1ax 3ay", "2bx", BOTH_1, [], {1: "x receives 1 of 1", 3: "a sends 0 of 1, the next is migration 1"}),
+    "but not for one that older ones hold up": ("2ax 3ay", "1bx", BOTH_1, [3], {2: "x receives 1 of 1"}),
+    "kept at the destination": ("1ax 3cx", "2ay", BOTH_1, [], {1: "a sends 1 of 1", 3: "x receives 0 of 1, the next is migration 1"}),
+    "kept for the first of them only": ("1ax 3cx 4cy", "2bx", BOTH_1, [4], {1: "x receives 1 of 1", 3: "x receives 1 of 1"}),
+    "kept for as many as overtook": (
+        "1ax 2cx 5ay 6cy",
+        "3bx 4dx",
+        Limits(outgoing=1, incoming=2),
+        [],
+        {1: "x receives 2 of 2", 2: "x receives 2 of 2", 5: "a sends 0 of 1, the next is migration 1", 6: "c sends 0 of 1, the next is migration 2"},
+    ),
+    "nothing in all is kept": ("1ax 3dy", "2bx", Limits(1, 1, 2), [3], {1: "x receives 1 of 1"}),
 }
 
 
 @pytest.mark.parametrize("case", ADMISSIONS)
 def test_admission(case: str) -> None:
-    queued, admitted, limit, expected = ADMISSIONS[case]
-    assert [each.id for each in choose(migrations(queued), migrations(admitted), limit)] == expected
+    queued, admitted, limits, starting, waiting = ADMISSIONS[case]
+    assert choose(places(queued), places(admitted, -9), limits) == (starting, waiting)
 
 
-def host(name: str, free: int, up: bool = True, **word: Any) -> Host:
-    said: dict[str, Any] = {"up": up, "forced_down": False, "disabled": False, "disabled_reason": None, "memory_free_mib": free, **word}
+@pytest.mark.parametrize("seed", range(20))
+def test_nobody_starves_and_no_limit_is_passed(seed: int) -> None:
+    """More and more is asked of the same hosts, for 1 to 5 ticks each: the oldest of all waits for those that run when it becomes the oldest, and no longer
+    than one more takes that has overtaken it."""
+    chance = random.Random(seed)
+    limits = Limits(outgoing=chance.choice([1, 2]), incoming=chance.choice([1, 2]), total=chance.choice([0, 4]))
+    queued, running, oldest, since = list[Place](), dict[int, tuple[Place, int]](), 0, 0
+    for tick in range(400):
+        queued += [Place(2 * tick + each, *chance.choice([("a", "y"), ("b", "x"), ("a", "x"), ("c", "z")])) for each in range(2)]
+        running = {number: (place, left - 1) for number, (place, left) in running.items() if left > 1}
+        starting, waiting = choose(queued, [place for place, _left in running.values()], limits)
+        assert [*starting, *waiting] == sorted(starting) + sorted(waiting) and {*starting, *waiting} == {place.id for place in queued}
+        running |= {place.id: (place, chance.randint(1, 5)) for place in queued if place.id in starting}
+        queued = [place for place in queued if place.id in waiting]
+        for end, limit in (("source", limits.outgoing), ("destination", limits.incoming)):
+            assert max(Counter(getattr(place, end) for place, _left in running.values()).values()) <= limit
+        assert not limits.total or len(running) <= limits.total
+        if queued and queued[0].id != oldest:
+            oldest, since = queued[0].id, tick
+        assert tick - since <= 10
+
+
+def host(name: str, free: int = 10, up: bool = True, **word: Any) -> Host:
+    sizes = {"vcpus": 8, "disk_free_gib": 0, "hypervisor_version": 7_000_000}
+    said: dict[str, Any] = {"up": up, "forced_down": False, "disabled": False, "disabled_reason": None, "memory_free_mib": free, **sizes, **word}
     rest = {field.name: None for field in fields(Host) if field.name not in said}
     return Host(**{**rest, "name": name}, **said)
 
 
-# hosts, destinations of what is under way (the source is "a"), names in order
-CANDIDATES: dict[str, tuple[list[Host], list[str | None], list[str]]] = {
-    "none": ([host("a", 10)], [], []),
-    "not the source, not one that is away": ([host("a", 10), host("b", 10, up=False), host("c", 1)], [], ["c"]),
-    "not one that is disabled": ([host("b", 30, disabled=True), host("c", 1)], [], ["c"]),
-    "not one that was forced down": ([host("b", 30, forced_down=True), host("c", 1)], [], ["c"]),
-    "most free memory": ([host("b", 10), host("c", 30), host("d", 20)], [], ["c", "d", "b"]),
-    "by name": ([host("c", 10), host("b", 10)], [], ["b", "c"]),
-    "fewest incoming": ([host("b", 30), host("c", 20), host("d", 10)], ["b", "b", "c"], ["d", "c", "b"]),
-    "one without a destination yet": ([host("b", 10)], [None], ["b"]),
+def test_candidates() -> None:
+    """What is on a host, and what is on its way to it, or from it."""
+    hosts = [host("b", 4096), host("c", 4096), host("d", 4096)]
+    usage = {"b": Usage(servers=3, active=2, vcpus=5, memory_mib=1)}
+    moves = [Move("a", "b", 1024, 2), Move("b", "c", 512, 1)]
+    friends = [Member("b"), Member("b", "c", 4, Status.QUEUED)]
+    foes = [Member("d"), Member("d", "c", 5, Status.RUNNING), Member("a")]
+    b, c, d = candidates(hosts, usage, moves, ["d"], friends, foes)
+    assert (b.free_memory_mib, b.free_vcpus, b.servers, b.migrations, b.friends, b.foes, b.failed) == (3072, 1, 3, 2, 1, 0, False)
+    assert (c.free_memory_mib, c.free_vcpus, c.servers, c.migrations, c.friends, c.foes, c.failed) == (3584, 7, 0, 1, 1, 1, False)
+    assert (d.free_memory_mib, d.free_vcpus, d.servers, d.migrations, d.friends, d.foes, d.failed) == (4096, 8, 0, 0, 0, 2, True)
+
+
+FILTERED: dict[str, tuple[Candidate, str | None]] = {
+    "free": (Candidate(host("b")), None),
+    "down": (Candidate(host("b", up=False)), "down"),
+    "forced down": (Candidate(host("b", forced_down=True)), "forced down"),
+    "disabled": (Candidate(host("b", disabled=True)), "disabled"),
+    "disabled, with a reason": (Candidate(host("b", disabled=True, disabled_reason="new disks")), "disabled: new disks"),
+    "tried": (Candidate(host("b"), failed=True), "a transfer to it has failed"),
+    "one of the group": (Candidate(host("b"), foes=1), "1 server of the same anti-affinity group is there, or on the way"),
+    "two of the group": (Candidate(host("b"), foes=2), "2 servers of the same anti-affinity group are there, or on the way"),
 }
 
 
-@pytest.mark.parametrize("case", CANDIDATES)
-def test_candidates(case: str) -> None:
-    hosts, destinations, expected = CANDIDATES[case]
-    under_way = [migration(number, "x", destination) for number, destination in enumerate(destinations)]
-    assert [each.name for each in candidates(hosts, "a", under_way)] == expected
+@pytest.mark.parametrize("case", FILTERED)
+def test_filters(case: str) -> None:
+    candidate, reason = FILTERED[case]
+    assert refused(candidate) == reason
+
+
+NONE = dict.fromkeys(WEIGHTS, 0.0)
+NOVA = {option.name: option.default for option in configuration.GROUPS["filter_scheduler"]}
+B, C, D = (Candidate(host(name)) for name in "bcd")
+
+# candidates, multipliers, (weight, name) in order
+WEIGHED: dict[str, tuple[list[Candidate], dict[str, float], list[tuple[float, str]]]] = {
+    "nobody": ([], NOVA, []),
+    "by name": ([D, C, B], NOVA, [(0, "b"), (0, "c"), (0, "d")]),
+    "memory": ([B, replace(C, free_memory_mib=100), replace(D, free_memory_mib=25)], NOVA, [(1, "c"), (0.25, "d"), (0, "b")]),
+    "full hosts first": ([B, replace(C, free_memory_mib=100)], {**NONE, "ram_weight_multiplier": -2}, [(0, "b"), (-2, "c")]),
+    "processors": ([B, replace(C, free_vcpus=1)], NOVA, [(1, "c"), (0, "b")]),
+    "disks": ([B, Candidate(host("c", disk_free_gib=9))], NOVA, [(1, "c"), (0, "b")]),
+    "migrations": ([replace(B, migrations=4), replace(C, migrations=1), D], NOVA, [(0, "d"), (-0.25, "c"), (-1, "b")]),
+    "servers count for nothing in Nova": ([replace(B, servers=9), C], NOVA, [(0, "b"), (0, "c")]),
+    "servers": ([replace(B, servers=9), C], {**NONE, "num_instances_weight_multiplier": -1.0}, [(0, "c"), (-1, "b")]),
+    "a newer hypervisor": ([B, Candidate(host("c", hypervisor_version=8_000_000))], NOVA, [(1, "c"), (0, "b")]),
+    "friends": ([B, replace(C, friends=1), replace(D, friends=2)], NOVA, [(1, "d"), (0.5, "c"), (0, "b")]),
+    "a sum": ([replace(B, free_memory_mib=7, migrations=1), replace(C, free_vcpus=2)], NOVA, [(1, "c"), (0, "b")]),
+}
+
+
+@pytest.mark.parametrize("case", WEIGHED)
+def test_weights(case: str) -> None:
+    left, multipliers, expected = WEIGHED[case]
+    assert weighed(left, multipliers) == expected
+
+
+def test_of_two_that_chose_a_host_at_once_the_later_goes_elsewhere() -> None:
+    before, after, there = Member("a", "x", 6, Status.QUEUED), Member("a", "x", 8, Status.PREPARING), Member("x")
+    assert foes_at("x", [before, after, there, Member("a")], 7) == 2
+    assert foes_at("x", [after], 7) == 0
+    assert foes_at("x", [replace(after, status=Status.RUNNING)], 7) == 1, "it was first all the same"
+
+
+PERMITTED = replace(migration(1, "a", "x"), policy=Policy(other_destinations=2))
+LINES = [MigrationEvent(LONG_AGO, "check", "x: every check passed")]
+ELSEWHERE: dict[str, tuple[Migration, list[MigrationEvent], bool]] = {
+    "permitted": (PERMITTED, LINES, True),
+    "Nova does not": (migration(1, "a", "x"), LINES, False),
+    "a host was named": (replace(PERMITTED, requested_host="x"), LINES, False),
+    "once more": (replace(PERMITTED, tried=("y",)), LINES, True),
+    "enough": (replace(PERMITTED, tried=("y", "z")), LINES, False),
+    "given up": (PERMITTED, [*LINES, MigrationEvent(LONG_AGO, "abort", "not completed after 800 s")], False),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_other_destinations(case: str) -> None:
+    failed, events, expected = ELSEWHERE[case]
+    assert may_go_elsewhere(failed, events) is expected
 
 
 DISK = Disk("vda", "file", "/srv/web")
