@@ -46,7 +46,7 @@ HOSTS: dict[str, tuple[str, tuple[str, str | None]]] = {
 @pytest.mark.parametrize("case", HOSTS)
 def test_hosts(tmp_path: Path, case: str) -> None:
     text, (migration_uri, address) = HOSTS[case]
-    assert configuration.hosts(read(tmp_path, text)) == {"a": HostSettings("a", "qemu+tcp://a/system", migration_uri, address)}
+    assert configuration.hosts(read(tmp_path, text)) == {"a": HostSettings("a", "qemu+tcp://a/system", migration_uri, address, reserved_memory_mib=512)}
 
 
 def test_no_hosts(tmp_path: Path) -> None:
@@ -92,6 +92,13 @@ def test_links(tmp_path: Path) -> None:
     own = "[host:a]\nlive_migration_link_bandwidth = 100\n[host:b]\nlive_migration_link_bandwidth = 0\n"
     assert configuration.links(read(tmp_path, text + own)) == {"a": 100, "b": 0, "c": 1000}
     assert configuration.links(read(tmp_path, A)) == {"a": 0}
+
+
+def test_reserved_memory(tmp_path: Path) -> None:
+    defaults = "[DEFAULT]\nenabled_hosts = a, b\nreserved_host_memory_mb = 1024\n"
+    two = defaults + "[host:b]\nconnection_uri = qemu+tcp://b/system\nreserved_host_memory_mb = 0\n[host:a]\n"
+    found = configuration.hosts(read(tmp_path, two + URI))
+    assert {name: host.reserved_memory_mib for name, host in found.items()} == {"a": 1024, "b": 0}
 
 
 def test_policy(tmp_path: Path) -> None:
