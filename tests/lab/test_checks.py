@@ -37,9 +37,15 @@ def define(host: Host, text: str) -> None:
     host.virsh("define", "/dev/stdin", stdin=text)
 
 
-def restart(stage: Stage, host: Host, *words: str) -> None:
-    """Have its daemon look again, after a command on the host."""
-    host.run(*words)
+def hide_emulator(host: Host) -> None:
+    """Its daemon starts, and can say nothing."""
+    host.run("mount", "--bind", "/dev/null", EMULATOR)
+    host.stop_daemon()
+    host.start_daemon()
+
+
+def show_emulator(stage: Stage, host: Host) -> None:
+    host.run("umount", EMULATOR)
     with stage.reconnected(host):
         host.stop_daemon()
         host.start_daemon()
@@ -88,9 +94,9 @@ FAULTS = [
     ),
     Fault(
         "no emulator",
-        lambda stage, host, _guest: restart(stage, host, "mount", "--bind", "/dev/null", EMULATOR),
-        lambda stage, host, _guest: restart(stage, host, "umount", EMULATOR),
-        "qemu-system-x86_64",
+        lambda _stage, host, _guest: hide_emulator(host),
+        lambda stage, host, _guest: show_emulator(stage, host),
+        "node2 is unavailable at this time",
     ),
     Fault("no daemon", lambda _stage, host, _guest: host.kill_daemon(), lambda _stage, host, _guest: host.start_daemon(), "node2 is unavailable at this time"),
 ]
