@@ -182,16 +182,16 @@ class Attempt:
             self._note(end, f"connection lost: {event.reason}")
 
     def _is_under_way(self) -> bool:
-        """Look at the job and do what is due. False when there is none any more, or its post-copy is interrupted."""
+        """Look at the job and do what is due. False when there is none any more, or its post-copy is interrupted: then QEMU may hang, and is not asked."""
+        presence = self._presence_of_source()
+        if presence is Presence.POST_COPY_FAILED:
+            return False
         try:
             job = self._source.job(self._migration.server_uuid)
         except exceptions.HypervisorError:
             return self._calls > 0  # our own call has a connection of its own and will come back; without one, ask both ends
         if job is None or not job.outgoing:
             return self._calls > 0
-        presence = self._presence_of_source()
-        if presence is Presence.POST_COPY_FAILED:
-            return False
         if self._recovery is not None:
             self._recovery = None
             self._note("post-copy", "resumed")

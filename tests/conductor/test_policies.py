@@ -19,6 +19,15 @@ from tests.service import Service
 
 WEB = guest_uuid("web")
 Make = Callable[..., Service]
+# Several at once, and looks that are rarer than they are: minutes go by here.
+CALMLY: dict[str, object] = {"max_concurrent_live_migrations": 0, "conductor__monitor_interval": 1.0, "conductor__progress_interval": 2.0}
+
+
+@pytest.fixture(params=range(2), ids=lambda seed: f"seed{seed}")
+def runtime(request: pytest.FixtureRequest) -> Iterator[VirtualRuntime]:
+    runtime = VirtualRuntime(seed=request.param)
+    yield runtime
+    runtime.close()
 
 
 @pytest.fixture
@@ -28,7 +37,7 @@ def make(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Make]:
 
         def made(dirty_mib_s: float = 500, state: str = "running", **options: object) -> Service:
             given = {f"libvirt__live_migration_{name}": value for name, value in options.items()}
-            service = stack.enter_context(Service(tmp_path, runtime, **{"max_concurrent_live_migrations": 0, **given}))
+            service = stack.enter_context(Service(tmp_path, runtime, **{**CALMLY, **given}))
             service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
             add(service, "web", dirty_mib_s=dirty_mib_s, state=state)
             return service
@@ -154,9 +163,9 @@ def test_interrupted_it_is_resumed_at_once_when_somebody_asks(make: Make) -> Non
     service.fleet.cut("node1", "node2")
     service.runtime.sleep(200)
     tries = service.story(WEB).count("libvirt is told to resume")
-    interrupt_after_heal = service.fleet.hosts["node1"].domains[WEB].job
-    assert interrupt_after_heal is not None
-    interrupt_after_heal._paused = True  # the link heals, QEMU does not go on by itself
+    job = service.fleet.hosts["node1"].domains[WEB].job
+    assert job is not None
+    job._paused = True  # the link heals, QEMU does not go on by itself
     service.fleet.heal("node1", "node2")
     assert force(service) == 202
     service.runtime.sleep(3)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from livemig.hypervisor.flags import UNLIMITED
 from tests.contract.pair import DESTINATION, SOURCE, Pair
 from tests.contract.worlds import GUEST, RUNTIME, World
 
@@ -136,6 +137,7 @@ def test_post_copy(pair: Pair) -> None:
     pair.guest.migrateStartPostCopy()
     pair.heard(DESTINATION, "resumed", 3)
     pair.heard(SOURCE, "suspended", 7)
+    assert pair.code(pair.guest.migrateStartPostCopy) is None  # a second time changes nothing
     pair.until(lambda: pair.state(SOURCE) == (PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY))
     assert pair.state(DESTINATION) == (RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY)
     assert pair.code(pair.guest.abortJob) == libvirt.VIR_ERR_OPERATION_INVALID
@@ -149,6 +151,30 @@ def test_post_copy(pair: Pair) -> None:
 
 
 @pytest.mark.timeout(400)
+def test_what_is_refused_around_post_copy(pair: Pair) -> None:
+    """Before it, and to a job that may not switch: nothing changes."""
+    libvirt = pair.libvirt
+    resume = pair.MOVE | libvirt.VIR_MIGRATE_POSTCOPY | libvirt.VIR_MIGRATE_POSTCOPY_RESUME
+    assert pair.code(pair.guest.migrateStartPostCopy) == libvirt.VIR_ERR_OPERATION_INVALID
+    assert pair.migrate(resume).result() == libvirt.VIR_ERR_OPERATION_INVALID
+    call = pair.slow()
+    assert pair.code(pair.guest.migrateStartPostCopy) == libvirt.VIR_ERR_OPERATION_INVALID
+    assert pair.code(pair.guest.abortJobFlags, libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY) == libvirt.VIR_ERR_OPERATION_INVALID
+    assert pair.migrate(resume).result() == libvirt.VIR_ERR_OPERATION_INVALID
+    pair.guest.abortJob()
+    assert call.result() == libvirt.VIR_ERR_OPERATION_ABORTED
+
+
+def test_speeds_of_a_running_one(pair: Pair) -> None:
+    """A limit that is set while it runs holds at once, and the highest is none."""
+    call = pair.slow()
+    for speed in (3, 4):
+        pair.guest.migrateSetMaxSpeed(speed)
+        assert pair.guest.migrateGetMaxSpeed() == speed
+    pair.guest.migrateSetMaxSpeed(UNLIMITED)
+    assert call.result() is None
+
+
 def test_post_copy_interrupted_and_resumed(world: World) -> None:
     """QEMU 7.2 hangs now and then when it is resumed, and libvirtd 9.0 with it: then there is a new guest, and another try."""
     for _ in range(3):
@@ -178,6 +204,9 @@ def interrupt(pair: Pair) -> None:
     assert pair.state(DESTINATION) == (RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED)
     pair.heard(SOURCE, "suspended", 8)
     pair.heard(DESTINATION, "resumed", 4)
+    assert pair.guest.jobStats()["type"] == libvirt.VIR_DOMAIN_JOB_UNBOUNDED
+    assert pair.code(pair.guest.abortJobFlags, libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY) == libvirt.VIR_ERR_OPERATION_INVALID
+    assert pair.guest.isPersistent() == 1
 
 
 def resume(pair: Pair) -> bool:
