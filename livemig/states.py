@@ -35,7 +35,7 @@ NEXT: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.PREPARING, Status.CANCELLED, Status.ERROR}),
     Status.PREPARING: frozenset({Status.RUNNING, Status.QUEUED, Status.CANCELLED, Status.FAILED, Status.ERROR}),
     Status.RUNNING: frozenset({Status.POST_COPY, Status.QUEUED, Status.COMPLETED, Status.CANCELLED, Status.FAILED, Status.ERROR}),
-    Status.POST_COPY: frozenset({Status.COMPLETED, Status.FAILED, Status.ERROR}),
+    Status.POST_COPY: frozenset({Status.COMPLETED, Status.ERROR}),
     Status.COMPLETED: frozenset(),
     Status.CANCELLED: frozenset(),
     Status.FAILED: frozenset(),

@@ -40,7 +40,7 @@ SOURCES: dict[Status, set[Status]] = {
     POST_COPY: {RUNNING},
     COMPLETED: {RUNNING, POST_COPY},
     CANCELLED: {ACCEPTED, QUEUED, PREPARING, RUNNING},  # not from post-copy: there is no way back to the source
-    FAILED: {PREPARING, RUNNING, POST_COPY},
+    FAILED: {PREPARING, RUNNING},  # nor does a guest in post-copy stay safe there
     ERROR: set(IN_PROGRESS),
 }
 
