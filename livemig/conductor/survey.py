@@ -48,6 +48,8 @@ class Survey:
             now = replace(now, offer=offer, **({} if offer.unknown else self._cpu(self._guest, destination)))
             now = replace(now, shared=self._shared(self._guest, destination))
             return replace(now, storage=self._storage(now.shared, destination))
+        except exceptions.HypervisorUnavailable as error:
+            return _without(now, error.kwargs["host"])
         except exceptions.HypervisorError as error:
             return replace(now, probe_error=str(error))
 
@@ -73,8 +75,11 @@ class Survey:
             return None
         try:
             return self._hypervisor(self._migration.source).guest(self._migration.server_uuid)
+        except exceptions.HypervisorUnavailable:
+            self._source = replace(self._source, facts=None)
         except exceptions.HypervisorError:
-            return None  # it is gone, or the host is: another check says so
+            pass  # it is gone: another check says so
+        return None
 
     def _offer(self, guest: Guest, destination: str) -> Offer:
         offer = capabilities.offer(self._hypervisor(destination), guest)
@@ -117,6 +122,13 @@ class Survey:
         if watcher is None:
             raise exceptions.HypervisorUnavailable(host=name, code=0, message="not one of enabled_hosts any more")
         return watcher.hypervisor
+
+
+def _without(now: Situation, host: str) -> Situation:
+    """What is left to say when a host went away while it was asked."""
+    if host == now.source.name:
+        return replace(now, source=replace(now.source, facts=None))
+    return replace(now, destination=replace(now.destination, facts=None))
 
 
 def _facts(hypervisor: Hypervisor) -> HostFacts | None:

@@ -12,7 +12,7 @@ from livemig.conductor.checks import CHECKS, disks
 from livemig.states import Status
 from livemig.testing.fleet import Host, guest_uuid
 from livemig.testing.runtime import VirtualRuntime
-from tests.broken import CPU, GUEST, ON_DAEMONS, ON_MOCK, Broken, Undo
+from tests.broken import CPU, GUEST, ON_DAEMONS, ON_MOCK, PASSTHROUGH, Broken, Undo
 from tests.service import Service
 
 WEB = guest_uuid("web")
@@ -137,10 +137,35 @@ def test_every_check_is_broken_once() -> None:
 
 def test_what_a_host_cannot_tell_stops_nothing(stage: MockStage) -> None:
     """An old libvirt at the destination, without a driver for interfaces."""
-    stage.start(devices="<interface type='bridge'><source bridge='br9'/></interface><interface type='network'><source network='default'/></interface>")
+    stage.start(PASSTHROUGH, "<interface type='bridge'><source bridge='br9'/></interface><interface type='network'><source network='default'/></interface>")
     stage.switch("node2", unsupported=("getDomainCapabilities", "listAllInterfaces", "listAllNetworks", "compareHypervisorCPU"))
     assert asked(stage).status_int == 202, stage.service.story(WEB)
     assert stage.service.wait_idle(WEB).status is Status.COMPLETED
+
+
+def falls_away(host: Host, call: str) -> None:
+    host.calls.clear()
+    host.fleet.runtime.wait_until(lambda: host.calls[call] > 0, 60)  # type: ignore[attr-defined]
+    host.up = False
+
+
+FALLS = [
+    *(("node1", call) for call in ("snapshotNum", "storagePoolLookupByTargetPath")),
+    *(("node2", call) for call in ("getDomainCapabilities", "lookupByName", "listAllNetworks", "compareHypervisorCPU", "storagePoolLookupByTargetPath")),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), FALLS)
+def test_a_host_that_falls_away_while_it_is_asked(stage: MockStage, name: str, call: str) -> None:
+    disk = "<disk type='file' device='disk'><source file='/srv/web.img'/><target dev='vda'/></disk>"
+    stage.service.fleet.add_directory("/srv")
+    stage.start(CPU, f"<interface type='network'><source network='default'/></interface>{disk}")
+    stage.service.fleet.latency_s = 0.1
+    stage.service.runtime.start("fate", falls_away, stage.service.fleet.hosts[name], call)
+    answer = asked(stage)
+    assert (answer.status_int, answer.json["badRequest"]["message"]) == (400, f"Compute service of {name} is unavailable at this time.")
+    assert not stage.service.fleet.hosts[{"node1": "node2", "node2": "node1"}[name]].pools
+    assert stage.service.fleet.running_on(WEB) == ["node1"]
 
 
 def test_what_is_risky_is_in_the_event_log(stage: MockStage) -> None:
