@@ -111,8 +111,12 @@ class Migration:
 
     def abort_post_copy(self) -> None:
         """Interrupt a post-copy, until it is resumed (VIR_DOMAIN_ABORT_JOB_POSTCOPY)."""
-        if self.copy.stage is not Stage.POST_COPY or self._broken:
+        if self.copy.stage is not Stage.POST_COPY:
             raise errors.ABORT_NOT_POSTCOPY()
+        if self._broken:
+            raise errors.INTERNAL(
+                reason="unable to execute QEMU command 'migrate-pause': migrate-pause is currently only supported during postcopy-active state"
+            )
         self._paused = True
         self._break()
 

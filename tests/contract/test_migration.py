@@ -205,7 +205,7 @@ def interrupt(pair: Pair) -> None:
     pair.heard(SOURCE, "suspended", 8)
     pair.heard(DESTINATION, "resumed", 4)
     assert pair.guest.jobStats()["type"] == libvirt.VIR_DOMAIN_JOB_UNBOUNDED
-    assert pair.code(pair.guest.abortJobFlags, libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY) == libvirt.VIR_ERR_OPERATION_INVALID
+    assert pair.code(pair.guest.abortJobFlags, libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY) == libvirt.VIR_ERR_INTERNAL_ERROR
     assert pair.guest.isPersistent() == 1
 
 
