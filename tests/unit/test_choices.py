@@ -222,6 +222,8 @@ def older(end: str) -> Situation:
     return replace(SITUATION, source=old) if end == "source" else replace(SITUATION, destination=old)
 
 
+LOCAL = replace(SITUATION, shared={"/srv/web": False})
+BOTH = replace(SITUATION, guest=replace(GUEST, disks=(DISK, Disk("vdb", "file", "/x"))), shared={"/srv/web": True, "/x": False})
 PAUSED = replace(SITUATION, source=replace(SITUATION.source, presence=Presence.PAUSED))
 TUNE = {"auto_converge_initial": 40, "auto_converge_increment": 5}
 SEVERAL = {"parallel_connections": 4, "compression": ("zstd",), "zero_copy": True, "tls": True, "switchover_bandwidth_mib_s": 900}
@@ -240,7 +242,8 @@ PLANS: dict[str, tuple[Situation, HostSettings, Policy, Plan]] = {
     "IPv4": (SITUATION, replace(SETTINGS, inbound_address="10.0.0.2"), Policy(), replace(PLAN, migrate_uri="tcp://10.0.0.2")),
     "IPv6": (SITUATION, replace(SETTINGS, inbound_address="fd00::2"), Policy(), replace(PLAN, migrate_uri="tcp://[fd00::2]")),
     "name": (SITUATION, replace(SETTINGS, inbound_address="b.fast"), Policy(), replace(PLAN, migrate_uri="tcp://b.fast")),
-    "a local disk": (replace(SITUATION, shared={"/srv/web": True, "/x": False}), SETTINGS, Policy(), replace(PLAN, shared_files=False)),
+    "a local disk": (LOCAL, SETTINGS, Policy(), replace(PLAN, shared_files=False, migrate_disks=("vda",))),
+    "a local disk beside a shared one": (BOTH, SETTINGS, Policy(), replace(PLAN, migrate_disks=("vdb",))),
     "no file at all": (with_guest(disks=()), SETTINGS, Policy(), replace(PLAN, shared_files=False)),
     "network disks only": (with_guest(disks=(Disk("vda", "network", "pool/web"),)), SETTINGS, Policy(), replace(PLAN, shared_files=False)),
     "a volume beside a shared file": (with_guest(disks=(DISK, Disk("vdb", "volume", "web"))), SETTINGS, Policy(), replace(PLAN, shared_files=False)),
@@ -257,13 +260,9 @@ def test_plans(case: str) -> None:
     assert plan(situation, settings, policy) == expected
 
 
-def test_disks_to_copy_are_passed_on() -> None:
-    assert plan(SITUATION, SETTINGS, Policy(), ["vda", "vdc"]) == replace(PLAN, migrate_disks=("vda", "vdc"))
-
-
 def test_a_resumption_is_what_destination_and_policy_say() -> None:
     """It is planned by whoever resumes, maybe another conductor: but for the guest's own facts it is the first plan."""
     policy = Policy(post_copy=True, auto_converge=True, **SEVERAL)  # type: ignore[arg-type]
     there = replace(SETTINGS, inbound_address="10.0.0.2")
-    first = plan(SITUATION, there, policy, ["vda"])
+    first = plan(LOCAL, there, policy)
     assert resumption(there, policy) == replace(first, shared_files=False, migrate_disks=(), switchover_bandwidth_mib_s=0)

@@ -157,5 +157,17 @@ def test_the_database_is_embedded_by_default(tmp_path: Path) -> None:
 
 def test_every_option_has_its_help() -> None:
     listed = dict(configuration.list_opts())
-    assert set(listed) == {None, "api", "http_basic", "conductor", "libvirt", "notifications", "mock", "host:NAME", "policy:NAME", "aggregate:NAME"}
+    assert set(listed) == {
+        None,
+        "api",
+        "http_basic",
+        "conductor",
+        "libvirt",
+        "notifications",
+        "filter_scheduler",
+        "mock",
+        "host:NAME",
+        "policy:NAME",
+        "aggregate:NAME",
+    }
     assert [opt.name for opts in listed.values() for opt in opts if not opt.help] == []
