@@ -1,7 +1,7 @@
 """What of a guest cannot leave its host, and what may not be the same at another. The kinds are those of `livemig.hypervisor.bound`.
 
 What libvirt 9.0 refuses is in qemuMigrationSrcIsAllowed; launchSecurity, 3D acceleration and a mounted 9p file system QEMU refuses itself, late. A TPM of the
-host is not refused by either, and would be another one at the destination.
+host is refused by neither, and would be another one at the destination.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CANNOT_MOVE: Mapping[str, tuple[str, str]] = {
     "interface hostdev": ("a network interface that is a PCI device of the host", "detach it, or give it `<teaming type='transient'>`"),
     "interface vdpa": ("a vDPA network interface", "detach it"),
     "filesystem virtiofs": ("a directory of the host by virtiofs", "detach it"),
-    "filesystem": ("a directory of the host by 9p", "detach it"),
+    "filesystem": ("a directory of the host by 9p", "detach it: QEMU refuses while the guest has it mounted, which nobody can see from outside"),
     "shmem": ("shared memory that is not migrated: legacy ivshmem, or a role other than master", "detach it"),
     "transient disk": ("a transient disk", "start the guest without it"),
     "block job": ("a disk that is just being copied", "wait for its end, or end it (`virsh blockjob --abort`)"),
