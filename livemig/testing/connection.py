@@ -17,6 +17,7 @@ from livemig.testing.networks import chosen, virInterface, virNetwork
 from livemig.testing.pools import virStoragePool, virStorageVol
 from livemig.testing.remote import remote
 from livemig.testing.storage import MIB, Pool, normal, pool_uuid, split
+from livemig.testing.streams import virStream
 
 if TYPE_CHECKING:
     from livemig.testing.libvirt import Libvirt
@@ -380,6 +381,9 @@ class virConnect:
         self.host.emit(C.VIR_DOMAIN_EVENT_ID_LIFECYCLE, domain, event, detail)
 
     # Storage
+
+    def newStream(self, flags: int = 0) -> virStream:
+        return virStream(self)
 
     @remote
     def listAllStoragePools(self, flags: int = 0) -> list[virStoragePool]:

@@ -29,8 +29,8 @@ def parse(xml: str, what: str, fault: errors.Fault = errors.XML_DETAIL) -> Eleme
 # Domains
 
 
-def domain(guest: Domain, inactive: bool = False) -> str:
-    """virDomainGetXMLDesc."""
+def domain(guest: Domain, inactive: bool = False, migratable: bool = False) -> str:
+    """virDomainGetXMLDesc. What libvirt has found out about backing files is in the live XML only, and not in its migratable form."""
     what = guest.definition
     if what.xml is not None:
         return _given(guest, inactive)
@@ -50,7 +50,7 @@ def domain(guest: Domain, inactive: bool = False) -> str:
   </cpu>
   <devices>
     <emulator>{EMULATOR}</emulator>
-{"".join(map(_disk, what.disks))}{"".join(_interface(guest, *each, inactive) for each in devices(guest))}{_agent(guest, inactive)}  </devices>
+{_disks(guest, inactive or migratable)}{"".join(_interface(guest, *each, inactive) for each in devices(guest))}{_agent(guest, inactive)}  </devices>
 </domain>
 """
 
@@ -75,11 +75,32 @@ def namespaced(xml: str, key: str, uri: str) -> str:
     return ElementTree.tostring(element, encoding="unicode")
 
 
-def _disk(disk: Disk) -> str:
+def _disks(guest: Domain, hidden: bool) -> str:
+    return "".join(_disk(disk, _backing(guest, disk, hidden)) for disk in guest.definition.disks)
+
+
+def _backing(guest: Domain, disk: Disk, hidden: bool) -> str:
+    """The backing store of a running guest's disk, down to the last file."""
+    if disk.network or not guest.active or (hidden and disk.format != "raw"):
+        return ""
+    found = guest.host.file(disk.path)
+    return _store(guest.host, found.backing if found else None)
+
+
+def _store(host: Host, backing: tuple[str, str] | None) -> str:
+    if backing is None:
+        return "<backingStore/>"
+    path, kind = backing
+    found = host.file(path)
+    below = _store(host, found.backing if found else None)
+    return f"<backingStore type='file'><format type='{kind}'/><source file={quoteattr(path)}/>{below}</backingStore>"
+
+
+def _disk(disk: Disk, backing: str) -> str:
     source = f"<source protocol='{disk.network}' name={quoteattr(disk.path)}/>" if disk.network else f"<source file={quoteattr(disk.path)}/>"
     return f"""    <disk type='{"network" if disk.network else "file"}' device='{disk.device}'>
       <driver name='qemu' type='{disk.format}'/>
-      {source}
+      {source}{backing}
       <target dev='{disk.target}' bus='virtio'/>
 {"      <readonly/>" if disk.read_only else ""}    </disk>
 """
@@ -289,16 +310,26 @@ def pool(what: Pool) -> str:
 
 def volume(path: str, name: str, file: File) -> str:
     """virStorageVolGetXMLDesc."""
+    mode, owner, group = file.permissions
+    backing = ""
+    if file.backing:
+        backing = f"  <backingStore>\n    <path>{escape(file.backing[0])}</path>\n    <format type='{file.backing[1]}'/>\n  </backingStore>\n"
     return f"""<volume type='file'>
   <name>{escape(name)}</name>
   <key>{escape(path)}</key>
   <capacity unit='bytes'>{file.capacity}</capacity>
   <allocation unit='bytes'>{file.allocation}</allocation>
+  <physical unit='bytes'>{file.length}</physical>
   <target>
     <path>{escape(path)}</path>
     <format type='{file.format}'/>
+    <permissions>
+      <mode>{mode}</mode>
+      <owner>{owner}</owner>
+      <group>{group}</group>
+    </permissions>
   </target>
-</volume>
+{backing}</volume>
 """
 
 
@@ -307,4 +338,14 @@ def file(root: ElementTree.Element) -> File:
     kind = root.find("target/format")
     what = "raw" if kind is None else kind.get("type", "raw")
     capacity, allocation = size(root.find("capacity"), "bytes"), root.find("allocation")
-    return File(capacity, size(allocation, "bytes") if allocation is not None else capacity * (what == "raw"), what)
+    path = root.findtext("backingStore/path")
+    base = root.find("backingStore/format")
+    given = [root.findtext(f"target/permissions/{name}") for name in ("mode", "owner", "group")]
+    mode, owner, group = (said or usual for said, usual in zip(given, File().permissions, strict=True))
+    return File(
+        capacity,
+        size(allocation, "bytes") if allocation is not None else capacity * (what == "raw"),
+        what,
+        backing=(path, "raw" if base is None else base.get("type", "raw")) if path else None,
+        permissions=(mode, owner, group),
+    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from livemig.testing import blocks, documents, errors, networks, snapshots, statistics
 from livemig.testing import constants as C
-from livemig.testing import documents, errors, networks, snapshots, statistics
 from livemig.testing.fleet import STATES, Domain
-from livemig.testing.migration import UNLIMITED, Migration, check_disks, check_migration
+from livemig.testing.migration import UNLIMITED, Migration, check_migration
 from livemig.testing.remote import exclusive, remote, uri_parts
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class virDomain:
 
     @remote
     def XMLDesc(self, flags: int = 0) -> str:
-        return documents.domain(self._domain(), bool(flags & C.VIR_DOMAIN_XML_INACTIVE))
+        return documents.domain(self._domain(), bool(flags & C.VIR_DOMAIN_XML_INACTIVE), bool(flags & C.VIR_DOMAIN_XML_MIGRATABLE))
 
     @remote
     def snapshotNum(self, flags: int = 0) -> int:
@@ -364,7 +364,7 @@ class virDomain:
         if domain.snapshots:
             raise errors.SNAPSHOTS(count=domain.snapshots)
         if not flags & C.VIR_MIGRATE_UNSAFE:
-            check_disks(domain, flags)
+            blocks.check_disks(domain, flags, params)
         given = params.get(C.VIR_MIGRATE_PARAM_DEST_XML)
         _, address, port = uri_parts(uri or "")
         job = Migration(domain, address, port, flags, params, documents.definition(given) if given else domain.definition)

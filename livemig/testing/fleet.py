@@ -139,6 +139,8 @@ class Host:
     """Free huge pages on each node, by their size in KiB (2048, 1048576)."""
     bandwidth_mib_s = Switch(1000.0)
     """What its network carries for migrations, MiB/s, shared among its jobs."""
+    stream_mib_s = Switch(0.0)
+    """How fast its daemon reads files for storage streams, MiB/s; 0 takes no time."""
     migration_error = Switch[str | None](None)
     """The text with which the next migration to this host fails, once."""
     migration_error_phase = Switch("copy")
@@ -338,9 +340,15 @@ class Fleet:
     def _place_disks(self, host: Host, disks: Iterable[Disk]) -> None:
         for disk in disks:
             if not disk.network and host.file(disk.path) is None:
-                path, name = split(disk.path)
-                directory = host.directory(path) or self.add_local_directory(host, path)
-                directory.files[name] = File(disk.size_mib * MIB, disk.size_mib * MIB, disk.format)
+                self._place_file(host, disk.path, disk.size_mib, disk.format, (disk.backing, "raw") if disk.backing else None)
+                if disk.backing and host.file(disk.backing) is None:
+                    self._place_file(host, disk.backing, disk.size_mib, "raw", None)
+
+    def _place_file(self, host: Host, path: str, size_mib: int, kind: str, backing: tuple[str, str] | None) -> None:
+        """What is in it says where it was made."""
+        where, name = split(path)
+        directory = host.directory(where) or self.add_local_directory(host, where)
+        directory.files[name] = File(size_mib * MIB, size_mib * MIB, kind, f"{host.name}:{path}".encode(), backing)
 
     # Looking
 

@@ -22,6 +22,8 @@ class Disk:
     read_only: bool = False
     device: str = "disk"
     format: str = "raw"
+    backing: str = ""
+    """The path of its image's backing file, a raw one."""
 
 
 @dataclass(frozen=True, slots=True)

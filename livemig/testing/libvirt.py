@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from livemig.runtime import Runtime, ThreadRuntime
-from livemig.testing import connection, domain, errors, fleetfile, networks, pools, snapshots
+from livemig.testing import connection, domain, errors, fleetfile, networks, pools, snapshots, streams
 from livemig.testing import constants as C
 from livemig.testing.constants import *  # noqa: F403 - the module has libvirt's names
 from livemig.testing.events import Loop
@@ -32,6 +32,7 @@ class Libvirt:
     virNetwork = networks.virNetwork
     virStoragePool = pools.virStoragePool
     virStorageVol = pools.virStorageVol
+    virStream = streams.virStream
 
     def __init__(self, fleet: Fleet, origin: str = "client") -> None:
         self.fleet = fleet

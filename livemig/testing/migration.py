@@ -9,12 +9,11 @@ import functools
 import math
 from typing import Any
 
+from livemig.testing import blocks, errors, processors
 from livemig.testing import constants as C
-from livemig.testing import errors, processors
 from livemig.testing.fleet import Domain, Fleet, Host
-from livemig.testing.guests import Definition, Disk
+from livemig.testing.guests import Definition
 from livemig.testing.physics import INSTANT, MIB, PAGE, SWITCH_TIME, Copy, Stage
-from livemig.testing.storage import File, split
 
 MIGRATING = (C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_MIGRATION)
 STARTING = (C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_STARTING_UP)
@@ -30,7 +29,6 @@ POST_COPY_FAILED = (
     (C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED),
     (C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED),
 )
-BLOCK = C.VIR_MIGRATE_NON_SHARED_DISK | C.VIR_MIGRATE_NON_SHARED_INC
 # No limit, MiB/s: libvirt's own "unlimited".
 UNLIMITED = 2**63 // MIB - 1
 
@@ -52,6 +50,7 @@ class Migration:
         self.target: Domain | None = None
         self.flags = flags
         self.definition = definition
+        self._copied = blocks.copied(source, flags, parameters)
         self.copy = self._new_copy(source, flags, parameters)
         self.phase = "prepare"
         self.error: errors.libvirtError | None = None
@@ -75,14 +74,12 @@ class Migration:
 
     @staticmethod
     def _new_copy(source: Domain, flags: int, parameters: dict[str, Any]) -> Copy:
-        copied = [disk for disk in source.definition.disks if flags & BLOCK and not disk.network and not disk.read_only]
-        chosen = parameters.get(C.VIR_MIGRATE_PARAM_MIGRATE_DISKS)
         return Copy(
             memory=source.definition.memory_mib,
             dirty_rate=source.load.dirty_mib_s,
             working_set=source.load.working_set_mib,
             bandwidth=0.0,
-            disks=sum(disk.size_mib for disk in copied if chosen is None or disk.target in chosen),
+            disks=sum(disk.size_mib for disk in blocks.copied(source, flags, parameters)),
             auto_converge=bool(flags & C.VIR_MIGRATE_AUTO_CONVERGE),
             throttle_initial=parameters.get(C.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL, 20),
             throttle_increment=parameters.get(C.VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT, 10),
@@ -233,23 +230,11 @@ class Migration:
         if what.machine not in host.machines:
             raise errors.NO_MACHINE(machine=what.machine)
         for disk in what.disks:
-            self._place(disk)
+            blocks.place(host, disk, disk in self._copied)
         self._replaced = old
         target = Domain(host, what, self.source.load, *STARTING, persistent=bool(old and old.persistent), id=host.next_id(), job=self)
         host.domains[what.uuid] = target
         return target
-
-    def _place(self, disk: Disk) -> None:
-        """The destination needs the disk's file; one that is to be copied is made where a pool covers its path."""
-        if disk.network or self.destination.file(disk.path) is not None:
-            return
-        path, name = split(disk.path)
-        if not self.flags & BLOCK or disk.read_only:
-            raise errors.NO_DISK(path=disk.path)
-        pool = next((pool for pool in self.destination.pools.values() if pool.active and pool.directory.path == path), None)
-        if pool is None:
-            raise errors.NO_POOL(key=f"target path '{path}'")
-        pool.create(name, File(disk.size_mib * MIB, 0, disk.format))
 
     def _transfer(self) -> None:
         """Iterations, until what is left fits the permitted downtime or a post-copy has sent it all."""
@@ -287,6 +272,8 @@ class Migration:
 
     def _start_target(self) -> None:
         target = self._target()
+        for disk in self._copied:
+            blocks.arrive(self.source.host, self.destination, disk)
         if self.source.reason != C.VIR_DOMAIN_PAUSED_POSTCOPY:
             self._persist()
         if self._was_running:
@@ -516,11 +503,3 @@ def check_migration(uri: str | None, params: dict[str, Any], flags: int) -> None
     for refused, error in refusals:
         if refused:
             raise error
-
-
-def check_disks(domain: Domain, flags: int) -> None:
-    """A writable disk in a local file must be copied."""
-    for disk in domain.definition.disks:
-        directory = domain.host.directory(split(disk.path)[0])
-        if disk.path and not disk.network and not disk.read_only and not flags & BLOCK and not (directory and directory.shared):
-            raise errors.UNSAFE()

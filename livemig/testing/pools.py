@@ -8,6 +8,7 @@ from livemig.testing import constants as C
 from livemig.testing import documents, errors
 from livemig.testing.remote import remote
 from livemig.testing.storage import MIB, File, Pool
+from livemig.testing.streams import virStream
 
 if TYPE_CHECKING:
     from livemig.testing.connection import virConnect
@@ -109,8 +110,10 @@ class virStoragePool:
     def createXML(self, xmlDesc: str, flags: int = 0) -> virStorageVol:
         root = documents.parse(xmlDesc, "storage_volume_definition")
         name = root.findtext("name") or ""
-        pool = self._active()
-        pool.create(name, documents.file(root))
+        pool, file = self._active(), documents.file(root)
+        if file.backing and self._connection.host.file(file.backing[0]) is None:
+            raise errors.NO_BACKING(path=file.backing[0])
+        pool.create(name, file)
         return virStorageVol(self._connection, pool, name)
 
 
@@ -135,6 +138,8 @@ class virStorageVol:
         return self.path()
 
     def _file(self) -> File:
+        if self._connection.host.pools.get(self._pool.name) is not self._pool:
+            raise errors.NO_POOL(key=f"name '{self._pool.name}'")
         file = self._pool.directory.files.get(self._name)
         if file is None:
             raise errors.NO_VOLUME(key=f"path '{self.path()}'")
@@ -146,10 +151,27 @@ class virStorageVol:
         return [C.VIR_STORAGE_VOL_FILE, file.capacity, file.allocation]
 
     @remote
+    def infoFlags(self, flags: int = 0) -> list[int]:
+        file = self._file()
+        return [C.VIR_STORAGE_VOL_FILE, file.capacity, file.length if flags & C.VIR_STORAGE_VOL_GET_PHYSICAL else file.allocation]
+
+    @remote
     def XMLDesc(self, flags: int = 0) -> str:
         return documents.volume(self.path(), self._name, self._file())
 
     @remote
+    def download(self, stream: virStream, offset: int, length: int, flags: int = 0) -> int:
+        stream.begin_reading(self._file(), bool(flags & C.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM))
+        return 0
+
+    @remote
+    def upload(self, stream: virStream, offset: int, length: int, flags: int = 0) -> int:
+        stream.begin_writing(self._pool.directory, self._file())
+        return 0
+
+    @remote
     def delete(self, flags: int = 0) -> int:
+        if self._connection.host.pools.get(self._pool.name) is not self._pool:
+            raise errors.NO_POOL(key=f"name '{self._pool.name}'")
         self._pool.delete(self._name)
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid as uuids
 from dataclasses import dataclass, field
 
@@ -10,13 +11,43 @@ from livemig.testing import errors
 MIB = 1024 * 1024
 
 
+MAGIC = b"IMAGE\xfb"
+
+
 @dataclass(slots=True)
 class File:
-    """A file as libvirt sees one: sizes in bytes."""
+    """A file as libvirt sees one: sizes in bytes. `content` is what is in it, as far as anybody needs to know; the rest are zeros.
+
+    `backing` is (path, format) of its backing file, `permissions` are mode, owner and group.
+    """
 
     capacity: int = 0
     allocation: int = 0
     format: str = "raw"
+    content: bytes = b""
+    backing: tuple[str, str] | None = None
+    permissions: tuple[str, str, str] = ("0600", "0", "0")
+
+    @property
+    def length(self) -> int:
+        """The file's own: an image of another format than raw grows."""
+        return max(self.capacity if self.format == "raw" else self.allocation, len(self.data()))
+
+    def data(self) -> bytes:
+        """What a reader of the file gets: its content, and before it what tells the format of an image that is not raw."""
+        if self.format == "raw":
+            return self.content
+        return MAGIC + json.dumps([self.format, self.capacity, self.backing]).encode() + b"\n" + self.content
+
+    def become(self, data: bytes, length: int, allocation: int) -> None:
+        """Hold what somebody has written; its format is seen by its first bytes."""
+        self.allocation = allocation
+        if not data.startswith(MAGIC):
+            self.format, self.capacity, self.backing, self.content = "raw", length, None, data.rstrip(b"\0")
+            return
+        header, _, content = data[len(MAGIC) :].partition(b"\n")
+        self.format, self.capacity, backing = json.loads(header)
+        self.backing, self.content = (tuple(backing) if backing else None), content.rstrip(b"\0")
 
 
 @dataclass(slots=True)
@@ -60,6 +91,8 @@ class Pool:
     def create(self, name: str, file: File) -> None:
         if name in self.seen:
             raise errors.VOLUME_TAKEN(name=name)
+        if name in self.directory.files:
+            raise errors.VOLUME_PATH_TAKEN(path=f"{self.directory.path}/{name}")
         self.directory.write(name, file)
         self.seen.add(name)
 
