@@ -91,14 +91,15 @@ def connections(source: Host, destination: Host) -> int:
 
 def test_bandwidth_is_changed_while_it_runs(stage: Stage, guest: Guest) -> None:
     guest.where().heal()
-    stage.configure(options(bandwidth=4))
+    stage.configure(options(link_bandwidth=4))
     stage.under_way(guest)
     RUNTIME.sleep(3)
     assert stage.service.state(guest.uuid)[0] == "MIGRATING"
-    stage.configure(options(bandwidth=200))
+    stage.configure(options(link_bandwidth=200))
     began = RUNTIME.monotonic()
     stage.end(guest)
     assert RUNTIME.monotonic() - began < 8, stage.story(guest)
+    assert "200 MiB/s" in stage.story(guest), stage.story(guest)
 
 
 @pytest.mark.parametrize(("action", "status"), [("abort", Status.FAILED), ("force_complete", Status.COMPLETED)])
