@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor import monitor
+from livemig.conductor.journal import Journal, despite_database
+from livemig.conductor.knobs import Knobs
 from livemig.conductor.recovery import Recovery, interrupted
 from livemig.conductor.verdict import Verdict, judge
 from livemig.db.store import Store
@@ -76,22 +77,21 @@ class Attempt:
         self._pace = pace
         self._memory_mib = memory_mib
         self._resumption = resumption  # the plan by which post-copy is resumed
-        self._announce = tell
+        self._journal = Journal(store, migration)
+        self._knobs = Knobs(migration, source, self._journal, tell)
         self._letters: Mailbox[Letter] = Mailbox(runtime)
-        self._lines: list[tuple[str, str]] = []  # for the event log, until the database has them
         self._plan: Plan | None = None  # what libvirt is still to be told
-        self._calls = 0  # calls of ours that are under way
+        self._told = False  # our call to begin is under way
+        self._resuming = 0  # calls to resume post-copy that are under way
         self._started_at = migration.started_at or migration.created_at
         self._error: exceptions.HypervisorError | None = None
         self._completed_job: Job | None = None
         self._memory = monitor.Memory()
         self._wishes = _wishes(migration)
         self._share_mib_s = migration.bandwidth_mib_s
-        self._slowed = migration.bandwidth_mib_s is not None  # libvirt was told a limit that it remembers for the domain
         self._post_copy = migration.status is Status.POST_COPY
         self._switch_known = self._post_copy  # the database knows it
         self._recovery: Recovery | None = None  # while post-copy is interrupted
-        self._said: set[tuple[str, str]] = set()
         self._written_at = float("-inf")
 
     def start(self, plan: Plan, at: datetime) -> None:
@@ -115,7 +115,7 @@ class Attempt:
                     continue
                 outcome = self._verdict()
                 if outcome is not None:
-                    self._flush()
+                    self._journal.flush()
                     return outcome
         finally:
             for stop in stops:
@@ -125,11 +125,8 @@ class Attempt:
         """Call libvirt in a thread that does nothing else, the first time."""
         plan, self._plan = self._plan, None
         if plan is not None:
-            self._call_apart("migrate", self._source.migrate, plan)
-
-    def _call_apart(self, name: str, verb: Callable[[str, Plan], None], plan: Plan, resumed: bool = False) -> None:
-        self._calls += 1
-        self._runtime.start(f"{name}-{self._migration.id}", self._call, verb, plan, resumed)
+            self._told = True
+            self._runtime.start(f"migrate-{self._migration.id}", self._call, self._source.migrate, plan, False)
 
     def _call(self, verb: Callable[[str, Plan], None], plan: Plan, resumed: bool) -> None:
         error = None
@@ -164,22 +161,24 @@ class Attempt:
                 self._read_event(*letter)
         if iterations:  # a guest that does not converge has dozens a second
             first, last = iterations[0], iterations[-1]
-            self._note("source", f"iteration {first}" if first == last else f"iterations {first} to {last}")
+            self._journal.note("source", f"iteration {first}" if first == last else f"iterations {first} to {last}")
 
     def _read_return(self, letter: Returned) -> None:
-        self._calls -= 1
-        self._error = self._error if letter.resumed else letter.error
+        if letter.resumed:
+            self._resuming -= 1
+        else:
+            self._told, self._error = False, letter.error
         call = "migrateToURI3 to resume post-copy" if letter.resumed else "migrateToURI3"
-        self._note("libvirt", f"{call} returned" if letter.error is None else f"{call}: {letter.error}")
+        self._journal.note("libvirt", f"{call} returned" if letter.error is None else f"{call}: {letter.error}")
 
     def _read_event(self, end: str, event: HostEvent) -> None:
         if isinstance(event, JobCompleted):
             self._completed_job = event.job
-            self._note(end, f"job completed: downtime {event.job.downtime_ms} ms")
+            self._journal.note(end, f"job completed: downtime {event.job.downtime_ms} ms")
         elif isinstance(event, ServerChanged):
-            self._note(end, event.text)
+            self._journal.note(end, event.text)
         elif isinstance(event, Disconnected):
-            self._note(end, f"connection lost: {event.reason}")
+            self._journal.note(end, f"connection lost: {event.reason}")
 
     def _is_under_way(self) -> bool:
         """Look at the job and do what is due. False when there is none any more, or its post-copy is interrupted: then QEMU may hang, and is not asked."""
@@ -189,12 +188,12 @@ class Attempt:
         try:
             job = self._source.job(self._migration.server_uuid)
         except exceptions.HypervisorError:
-            return self._calls > 0  # our own call has a connection of its own and will come back; without one, ask both ends
+            return self._told  # our own call has a connection of its own and will come back; without one, ask both ends
         if job is None or not job.outgoing:
-            return self._calls > 0
+            return self._told
         if self._recovery is not None:
             self._recovery = None
-            self._note("post-copy", "resumed")
+            self._journal.note("post-copy", "resumed")
         self._watch(job, presence)
         return True
 
@@ -210,22 +209,22 @@ class Attempt:
         """The database is told once that the guest runs on the destination."""
         self._post_copy = self._post_copy or source in monitor.IN_POST_COPY
         if self._post_copy and not self._switch_known:
-            self._flush()  # what led to it comes first
-            self._switch_known = self._to_database(lambda: self._store.migrations.switched(self._migration))
+            self._journal.flush()  # what led to it comes first
+            self._switch_known = despite_database(lambda: self._store.migrations.switched(self._migration))
 
     def _watch(self, job: Job, presence: Presence) -> None:
         now = self._runtime.monotonic()
         if now - self._written_at >= self._pace.write_s:
             self._written_at = now
-            self._to_database(lambda: self._exchange(job))
+            despite_database(lambda: self._exchange(job))
         if self._post_copy and self._wishes.abort:
-            self._note_once("abort", "the guest runs on the destination already: there is no way back")
+            self._journal.note_once("abort", "the guest runs on the destination already: there is no way back")
         elapsed_s = (self._runtime.now() - self._started_at).total_seconds()
         look = monitor.Look(job, elapsed_s, presence, self._share_mib_s)
         self._memory, actions = monitor.decide(self._migration.policy, self._memory, look, self._memory_mib, self._wishes)
         for action in actions:
-            self._perform(action)
-        self._flush()
+            self._memory = self._knobs.perform(action, self._memory)
+        self._journal.flush()
 
     def _exchange(self, job: Job) -> None:
         """Write down how far it is, and read what somebody wishes and what its share of the link is."""
@@ -233,61 +232,6 @@ class Attempt:
             self._store.migrations.progress(self._migration, job)
         row = self._store.migrations.get(self._migration.id)
         self._wishes, self._share_mib_s = _wishes(row), row.bandwidth_mib_s
-
-    def _perform(self, action: monitor.Action) -> None:
-        deeds: dict[type, Callable[[Any], None]] = {
-            monitor.SetDowntime: self._set_downtime,
-            monitor.SetSpeed: self._set_speed,
-            monitor.Abort: self._abort,
-            monitor.Pause: self._pause,
-            monitor.PostCopy: self._start_post_copy,
-        }
-        try:
-            deeds[type(action)](action)
-        except exceptions.HypervisorError as error:
-            self._note_once("libvirt", f"{type(action).__name__}: {error}")  # mostly the job that ended meanwhile; the verdict tells
-            for_good = isinstance(error, exceptions.NoJob | exceptions.UnsupportedByHypervisor)
-            self._memory = monitor.failed(self._memory, action, for_good)
-
-    def _set_downtime(self, action: monitor.SetDowntime) -> None:
-        self._source.set_max_downtime(self._migration.server_uuid, action.milliseconds)
-        self._note("knob", f"max downtime {action.milliseconds} ms" + (f": {action.reason}" if action.reason else ""))
-
-    def _set_speed(self, action: monitor.SetSpeed) -> None:
-        self._slowed = True
-        self._source.set_max_speed(self._migration.server_uuid, action.mib_s, action.post_copy)
-        limit = f"{action.mib_s} MiB/s" if action.mib_s else "without a limit"
-        self._note("knob", f"max bandwidth {limit}{' in post-copy' if action.post_copy else ''}")
-
-    def _start_post_copy(self, action: monitor.PostCopy) -> None:
-        """It may be asked of libvirt several times; that it has begun, the guest's presence tells."""
-        first = self._note_once("post-copy", action.reason)
-        if first:
-            self._announce("force_complete.start")
-        self._source.start_post_copy(self._migration.server_uuid)
-        if first:
-            self._announce("force_complete.end")
-
-    def _abort(self, action: monitor.Abort) -> None:
-        """It may be asked of libvirt several times: one that comes before the job is known to QEMU may not be heard."""
-        first = self._note_once("abort", action.reason)
-        if first:
-            self._announce("abort.start")
-        self._source.abort(self._migration.server_uuid)
-        if first:
-            self._announce("abort.end")
-
-    def _pause(self, action: monitor.Pause) -> None:
-        """A guest that does not run is left as it is: its user paused it, or we did, or QEMU is just switching over."""
-        presence = self._source.presence(self._migration.server_uuid)
-        if presence is not Presence.RUNNING:
-            self._note_once("knob", f"the guest is {presence} and need not be paused")
-            return
-        self._announce("force_complete.start")
-        self._note("pause", action.reason)
-        self._flush()  # first: whoever goes on from here must know who paused it
-        self._source.pause(self._migration.server_uuid)
-        self._announce("force_complete.end")
 
     def _verdict(self) -> tuple[Outcome, dict[str, Presence]] | None:
         """Ask both hosts until they agree, and resume post-copy meanwhile if it is interrupted. None when a job turns out to run after all."""
@@ -300,13 +244,13 @@ class Attempt:
             verdict = judge(source, destination, self._post_copy)
             text = f"{verdict.value} (source: {source}, destination: {destination})"
             if verdict not in _OPEN:
-                self._note("verdict", text)
+                self._journal.note("verdict", text)
                 return self._outcome(verdict, source), {self._source.name: source, self._destination.name: destination}
             if text != said:
-                self._note("verdict", said := text)
+                self._journal.note("verdict", said := text)
             if verdict is Verdict.INTERRUPTED:
                 self._recover()
-            self._flush()
+            self._journal.flush()
             self._read_letters(pause)
             pause = min(2 * pause, longest)
             if self._is_under_way():
@@ -318,11 +262,12 @@ class Attempt:
         if self._recovery is None:
             self._recovery = interrupted(now)
             self._asked_to_resume()  # what was wished before was the switch
-            self._note("post-copy", "interrupted: the guest is on the destination, and waits there for memory that is still on the source")
-        elif (by_hand := self._asked_to_resume()) or (now >= self._recovery.due_at and not self._calls):
+            self._journal.note("post-copy", "interrupted: the guest is on the destination, and waits there for memory that is still on the source")
+        elif (by_hand := self._asked_to_resume()) or (now >= self._recovery.due_at and not self._resuming):
             self._recovery = self._recovery.tried(now)
-            self._note("post-copy", f"libvirt is told to resume it{', as was asked for' if by_hand else ''} (try {self._recovery.tries})")
-            self._call_apart("resume", self._source.resume_post_copy, self._resumption, resumed=True)
+            self._journal.note("post-copy", f"libvirt is told to resume it{', as was asked for' if by_hand else ''} (try {self._recovery.tries})")
+            self._resuming += 1
+            self._runtime.start(f"resume-{self._migration.id}", self._call, self._source.resume_post_copy, self._resumption, True)
 
     def _asked_to_resume(self) -> bool:
         try:
@@ -338,23 +283,9 @@ class Attempt:
             reason = _LOST_IN_POST_COPY if self._post_copy else _LOST
             LOG.critical("Migration %s of server %s: %s", migration.uuid, migration.server_uuid, reason)
             return Outcome(Status.ERROR, self._destination.name if self._post_copy else migration.source, reason, lost=True)
-        self._leave_as_it_was(source)
+        self._knobs.leave_as_it_was(source)
         reason = str(self._error) if self._error else "The job ended on the source without completing."
         return Outcome(Status.CANCELLED if self._abort_requested() else Status.FAILED, migration.source, reason)
-
-    def _leave_as_it_was(self, source: Presence) -> None:
-        if self._slowed:
-            with suppress(exceptions.HypervisorError):
-                self._source.set_max_speed(self._migration.server_uuid, 0, post_copy=False)
-        self._wake_up(source)
-
-    def _wake_up(self, source: Presence) -> None:
-        """A guest that we paused to force completion goes on when it stayed after all."""
-        kinds = {kind for kind, _text in self._lines} | {event.kind for event in self._store.migrations.events(self._migration.id)}
-        if "pause" in kinds and source is Presence.PAUSED:
-            with suppress(exceptions.HypervisorError):
-                self._source.resume(self._migration.server_uuid)
-                self._note("knob", "resumed on the source")
 
     def _abort_requested(self) -> bool:
         return self._store.migrations.get(self._migration.id).abort_requested
@@ -366,31 +297,6 @@ class Attempt:
             with suppress(exceptions.HypervisorError):
                 self._completed_job = self._destination.completed_job(self._migration.server_uuid)
         return self._completed_job
-
-    def _note(self, kind: str, text: str) -> None:
-        LOG.info("Migration %s of server %s: %s: %s", self._migration.uuid, self._migration.server_uuid, kind, text)
-        self._lines.append((kind, text))
-
-    def _note_once(self, kind: str, text: str) -> bool:
-        """False when it was said already."""
-        if (kind, text) in self._said:
-            return False
-        self._said.add((kind, text))
-        self._note(kind, text)
-        return True
-
-    def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        if lines and not self._to_database(lambda: self._store.migrations.record(self._migration.id, *lines)):
-            self._lines = lines + self._lines
-
-    def _to_database(self, write: Callable[[], object]) -> bool:
-        """False while the database is away: the job goes on, and the event log catches up."""
-        try:
-            write()
-        except exceptions.DatabaseUnavailable:
-            return False
-        return True
 
 
 def _wishes(migration: Migration) -> monitor.Wishes:
