@@ -199,7 +199,7 @@ def _parsed_interface(element: ElementTree.Element, guest: str, number: int) -> 
     given = {} if source is None else source.attrib
     return Interface(
         mac=mac(guest, number) if address is None else address.get("address", ""),
-        network=given.get("network") or given.get("bridge") or "default",
+        network=given.get("network") or given.get("bridge") or given.get("dev") or "default",
         kind=element.get("type", "network"),
     )
 

@@ -176,6 +176,8 @@ BAD_CPU_MODEL = Fault(C.VIR_ERR_INTERNAL_ERROR, C.VIR_FROM_CPU, "internal error:
 BAD_CPU_XML = Fault(C.VIR_ERR_XML_DETAIL, C.VIR_FROM_CPU, "(CPU_definition):1: {reason}")
 
 # Networks
+NO_DEVICE = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_NONE, "Cannot get interface MTU on '{name}': No such device")
+NETWORK_INACTIVE = _invalid("network '{name}' is not active", C.VIR_FROM_NETWORK)
 NO_NETWORK = Fault(C.VIR_ERR_NO_NETWORK, C.VIR_FROM_NETWORK, "Network not found: no network with matching name '{name}'")
 
 # Storage

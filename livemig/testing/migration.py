@@ -9,7 +9,7 @@ import functools
 import math
 from typing import Any
 
-from livemig.testing import blocks, errors, processors
+from livemig.testing import blocks, errors, networks, processors
 from livemig.testing import constants as C
 from livemig.testing.fleet import Domain, Fleet, Host
 from livemig.testing.guests import Definition
@@ -229,6 +229,7 @@ class Migration:
             raise errors.CPU_INCOMPATIBLE(features=what.cpu_model)
         if what.machine not in host.machines:
             raise errors.NO_MACHINE(machine=what.machine)
+        networks.plug_in(host, what.interfaces)
         for disk in what.disks:
             blocks.place(host, disk, disk in self._copied)
         self._replaced = old

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from livemig.testing import constants as C
@@ -80,6 +81,17 @@ class virNetwork:
             for address in interface.addresses
             if domain.active and interface.known_by == "lease" and (interface.kind, interface.network) == ("network", self._name)
         ]
+
+
+def plug_in(host: Host, interfaces: Iterable[Interface]) -> None:
+    """Raises what a start or an incoming migration fails with where a guest's interface has nothing to be plugged in to."""
+    for interface in interfaces:
+        if interface.kind != "network" and interface.network not in host.interfaces:
+            raise errors.NO_DEVICE(name=interface.network)
+        if interface.kind == "network" and interface.network not in host.networks:
+            raise errors.NO_NETWORK(name=interface.network)
+        if interface.kind == "network" and not is_active(host, interface.network):
+            raise errors.NETWORK_INACTIVE(name=interface.network)
 
 
 def is_active(host: Host, name: str) -> int:

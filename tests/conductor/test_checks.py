@@ -12,7 +12,7 @@ from livemig.conductor.checks import CHECKS, disks
 from livemig.states import Status
 from livemig.testing.fleet import Host, guest_uuid
 from livemig.testing.runtime import VirtualRuntime
-from tests.broken import CPU, GUEST, ON_DAEMONS, ON_MOCK, PASSTHROUGH, Broken, Undo
+from tests.broken import BRIDGE, CPU, GUEST, ON_DAEMONS, ON_MOCK, PASSTHROUGH, Broken, Undo
 from tests.service import Service
 
 WEB = guest_uuid("web")
@@ -137,9 +137,22 @@ def test_every_check_is_broken_once() -> None:
 
 def test_what_a_host_cannot_tell_stops_nothing(stage: MockStage) -> None:
     """An old libvirt at the destination, without a driver for interfaces."""
-    stage.start(PASSTHROUGH, "<interface type='bridge'><source bridge='br9'/></interface><interface type='network'><source network='default'/></interface>")
+    stage.start(PASSTHROUGH, BRIDGE + "<interface type='network'><source network='default'/></interface>")
     stage.switch("node2", unsupported=("getDomainCapabilities", "listAllInterfaces", "listAllNetworks", "compareHypervisorCPU"))
     assert asked(stage).status_int == 202, stage.service.story(WEB)
+    assert stage.service.wait_idle(WEB).status is Status.COMPLETED
+
+
+def test_what_could_not_be_judged_fails_at_the_start_and_leaves_the_guest(stage: MockStage) -> None:
+    stage.start("", BRIDGE)
+    mend = stage.switch("node2", unsupported=("listAllInterfaces",), interfaces=("eth0",))
+    assert asked(stage).status_int == 202
+    migration = stage.service.wait_idle(WEB)
+    assert (migration.status, stage.service.state(WEB)) == (Status.FAILED, ("ACTIVE", "node1", None))
+    assert "br0" in (migration.reason or "")
+    assert stage.service.fleet.running_on(WEB) == ["node1"]
+    mend()
+    assert asked(stage).status_int == 202
     assert stage.service.wait_idle(WEB).status is Status.COMPLETED
 
 
