@@ -43,6 +43,6 @@ def where(known: str | None, sightings: Mapping[str, Presence]) -> str | None:
 
 
 def found_again(sightings: Mapping[str, Presence]) -> bool:
-    """Whether a lost server is on one host again: it lives on one, or lives nowhere and is defined somewhere."""
-    living, _between, defined = ([host for host, presence in sightings.items() if presence in rank] for rank in RANKS)
-    return len(living) == 1 or (not living and bool(defined))
+    """Whether a lost server is on one host again: it lives on one; or is defined somewhere, and lives nowhere, not even a half of it (post-copy)."""
+    living, between, defined = ([host for host, presence in sightings.items() if presence in rank] for rank in RANKS)
+    return len(living) == 1 or (not living and not between and bool(defined))

@@ -46,6 +46,7 @@ def test_where(case: str) -> None:
 
 
 FOUND_AGAIN: dict[str, tuple[dict[str, Presence], bool]] = {
+    "a half of it is left of a post-copy": ({"a": Presence.POST_COPY_FAILED, "b": OFF}, False),
     "nowhere": ({}, False),
     "still passing through": ({"a": INCOMING}, False),
     "lives on one": ({"a": RUNNING, "b": OFF}, True),
