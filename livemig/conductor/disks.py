@@ -37,12 +37,12 @@ CANNOT: Mapping[str, str] = {
 
 def way(disk: Disk, shared: Mapping[str, bool]) -> Way:
     """`shared` says of each file whether both hosts have the same; one that nobody has asked about is taken for local."""
-    if not disk.path:
-        return Way.NOTHING if disk.kind in ("file", "block") else Way.CANNOT
     if disk.kind in SHARED_BY_NATURE:
         return Way.SHARED
     if disk.kind != "file":
         return Way.CANNOT
+    if not disk.path:
+        return Way.NOTHING
     if shared.get(disk.path):
         return Way.SHARED
     if disk.read_only:

@@ -288,7 +288,7 @@ class Engine:
         """Have an attempt tell libvirt. None when it may not start after all."""
         self._announcer.tell(migration, "pre.start")
         try:
-            self._images.clear(migration)
+            self._images.start_anew(migration)
             situation = self._situation_now(migration)
             prepared = situation is not None and self._images.prepare(migration, situation)
         except exceptions.Refused as refusal:

@@ -28,6 +28,7 @@ from livemig.runtime import Runtime
 
 LOG = log.getLogger(__name__)
 
+_SETTLE_S = 5.0  # how long hosts are waited for that are just being connected to
 _LOOK_S = 1.0  # between two looks whether somebody wishes it to stop
 _TELL_S = 10.0  # between two words on how far a copy is
 _MIB = 1024 * 1024
@@ -66,12 +67,22 @@ class Images:
             self.clear(migration)
             raise exceptions.MigrationPreCheckError(reason=f"The disks could not be prepared: {error}") from error
 
-    def clear(self, migration: Migration) -> None:
-        """Remove what was made for an open migration that libvirt was not told of, or whose transfer has failed: by us, or by a conductor that died."""
+    def start_anew(self, migration: Migration) -> None:
+        """Before anything is looked at: remove what a conductor made that died while it prepared. Raises MigrationPreCheckError if that cannot be done."""
+        if not migration.files:
+            return
+        self._inventory.wait_settled(_SETTLE_S)
+        left = [file for file in self.clear(migration) if file.host == migration.destination]
+        if left:
+            raise exceptions.MigrationPreCheckError(reason=f"What was made on {migration.destination} before cannot be removed: {_list(left)}")
+
+    def clear(self, migration: Migration) -> set[LeftFile]:
+        """Remove what was made for an open migration that libvirt was not told of, or whose transfer has failed; what could not be removed."""
         files = self._store.migrations.get(migration.id).files
+        left = self._remove(migration, [file for file in files if file.after in (FAILED, NOW)])
         if files:
-            left = self._remove(migration, [file for file in files if file.after in (FAILED, NOW)])
             self._store.files.removed(migration.id, left)
+        return left
 
     def tidy(self, migration_id: int) -> None:
         """Remove what an ended migration leaves. What cannot be removed now stays in the journal, and it is tried again."""

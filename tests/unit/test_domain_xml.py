@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from livemig.facts import Device, Disk, Guest, Plug
+from livemig.facts import Backing, Device, Disk, Guest, Plug
 from livemig.hypervisor.domain_xml import guest
 
 WEB = """
@@ -42,7 +42,16 @@ DISKS: dict[str, tuple[str, Disk]] = {
     "file": (
         "<disk type='file' device='disk'><driver name='qemu' type='qcow2' cache='none'/><source file='/srv/a &amp; b/web.qcow2' index='1'/>"
         "<backingStore type='file'><source file='/srv/base.qcow2'/></backingStore><target dev='vda' bus='virtio'/></disk>",
-        Disk("vda", "file", "/srv/a & b/web.qcow2"),
+        Disk("vda", "file", "/srv/a & b/web.qcow2", format="qcow2", backing=(Backing("/srv/base.qcow2", "raw"),)),
+    ),
+    "a chain": (
+        "<disk><driver name='qemu' type='qcow2'/><source file='/srv/web'/><backingStore type='file'><format type='qcow2'/><source file='/srv/middle'/>"
+        "<backingStore type='network'><format type='raw'/><source protocol='rbd' name='pool/base'/><backingStore/></backingStore></backingStore></disk>",
+        Disk("", "file", "/srv/web", format="qcow2", backing=(Backing("/srv/middle", "qcow2"), Backing("pool/base", "raw", "network"))),
+    ),
+    "a backing store of tomorrow": (
+        "<disk><source file='/srv/web'/><backingStore type='cloud'><source where='there'/></backingStore></disk>",
+        Disk("", "file", "/srv/web", backing=(Backing("", "raw", "cloud"),)),
     ),
     "block": ("<disk type='block' device='lun'><source dev='/dev/mapper/x'/><target dev='sda'/></disk>", Disk("sda", "block", "/dev/mapper/x", "lun")),
     "shared block": (
