@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from livemig import conf as configuration
 from livemig.conf import ConfigurationError, HostSettings
+from livemig.conf.policy import NAMED
 from livemig.facts import Policy
 
 
@@ -114,6 +115,54 @@ def test_policy(tmp_path: Path) -> None:
     live_migration_permit_auto_converge = true
     """.replace("    ", "")
     assert configuration.policy(read(tmp_path, text)) == Policy(200, 4, 7, 0, "force_complete", 100, True)
+
+
+# [libvirt], [host:a], and what differs from Nova's defaults in the policy of a migration that leaves a
+LAYERS: dict[str, tuple[str, str, Policy]] = {
+    "nothing": ("", "", Policy()),
+    "named": ("live_migration_policy = minimal-downtime", "", Policy(name="minimal-downtime", **NAMED["minimal-downtime"])),
+    "an option before what is named": (
+        "live_migration_policy = post-copy\nlive_migration_permit_post_copy = false\nlive_migration_downtime = 300",
+        "",
+        Policy(name="post-copy", **{**NAMED["post-copy"], "post_copy": False, "downtime_ms": 300}),
+    ),
+    "an option that is set to its default": (
+        "live_migration_policy = minimal-downtime\nlive_migration_downtime = 500",
+        "",
+        Policy(name="minimal-downtime", **{**NAMED["minimal-downtime"], "downtime_ms": 500}),
+    ),
+    "the host's policy before an option": (
+        "live_migration_timeout_action = abort\nlive_migration_bandwidth = 7",
+        "live_migration_policy = post-copy",
+        Policy(name="post-copy", bandwidth_mib_s=7, **NAMED["post-copy"]),
+    ),
+    "the host's option before all": (
+        "live_migration_bandwidth = 7",
+        "live_migration_policy = post-copy\nlive_migration_bandwidth = 9\nlive_migration_on_stall = abort,force_complete",
+        Policy(name="post-copy", bandwidth_mib_s=9, **{**NAMED["post-copy"], "on_stall": ("abort", "force_complete")}),
+    ),
+    "one of one's own": ("live_migration_policy = mine", "", Policy(name="mine", downtime_ms=150, compression=("xbzrle", "mt"))),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_layers_of_a_policy(tmp_path: Path, case: str) -> None:
+    libvirt, host, expected = LAYERS[case]
+    own = "[policy:mine]\nlive_migration_downtime = 150\nlive_migration_compression = xbzrle,mt\n"
+    conf = read(tmp_path, f"[DEFAULT]\npolicies = mine\n[libvirt]\n{libvirt}\n[host:a]\n{host}\n{own}")
+    assert configuration.policy(conf, "a") == expected
+
+
+def test_a_policy_that_nobody_defined(tmp_path: Path) -> None:
+    conf = read(tmp_path, "[DEFAULT]\npolicies = mine\n[libvirt]\nlive_migration_policy = yours")
+    with pytest.raises(ConfigurationError, match="there is no policy 'yours'; there are nova, minimal-downtime, must-finish, post-copy, mine"):
+        configuration.policy(conf)
+
+
+def test_a_stall_has_only_actions_that_there_are(tmp_path: Path) -> None:
+    conf = read(tmp_path, "[libvirt]\nlive_migration_on_stall = abort,wait")
+    with pytest.raises(cfg.ConfigFileValueError):
+        configuration.policy(conf)
 
 
 @pytest.mark.parametrize(("option", "value"), [("downtime", 99), ("downtime_steps", 2), ("downtime_delay", 2), ("timeout_action", "wait"), ("bandwidth", -1)])
