@@ -130,7 +130,13 @@ CONDUCTOR_OPTS = [
 
 # What makes a policy; each may also be set in [host:NAME] for the migrations that leave that host, and in [policy:NAME].
 POLICY_OPTS = [
-    cfg.IntOpt("live_migration_bandwidth", default=0, min=0, mutable=True, help="Most bandwidth of a migration in MiB/s; 0 leaves it to the hypervisor."),
+    cfg.IntOpt(
+        "live_migration_bandwidth",
+        default=0,
+        min=0,
+        mutable=True,
+        help="Most bandwidth of a migration in MiB/s, until it switches to post-copy; 0 leaves it to the hypervisor.",
+    ),
     cfg.IntOpt("live_migration_downtime", default=500, min=100, mutable=True, help="Longest permitted pause at switch-over, in milliseconds."),
     cfg.IntOpt("live_migration_downtime_steps", default=10, min=3, mutable=True, help="Steps in which the permitted pause rises to its full length."),
     cfg.IntOpt("live_migration_downtime_delay", default=75, min=3, mutable=True, help="Seconds between two such steps, for each GiB of memory (at least 2)."),
@@ -145,7 +151,10 @@ POLICY_OPTS = [
         "live_migration_timeout_action",
         default="abort",
         mutable=True,
-        choices=[("abort", "the guest stays where it is"), ("force_complete", "the guest is paused until its memory has moved")],
+        choices=[
+            ("abort", "the guest stays where it is"),
+            ("force_complete", "post-copy if it is permitted, else the guest is paused until its memory has moved"),
+        ],
         help="What is done with a migration that takes too long.",
     ),
     cfg.BoolOpt("live_migration_permit_auto_converge", default=False, mutable=True, help="Let QEMU slow down a guest whose memory changes too fast."),
@@ -200,7 +209,7 @@ POLICY_OPTS = [
         default=3,
         min=1,
         mutable=True,
-        help="Iterations without a new minimum of remaining memory, while the guest dirties it no slower than it is sent, that make no progress.",
+        help="Iterations none of which begins with less memory than the least so far, while the guest dirties it as fast as it is sent, that make no progress.",
     ),
     cfg.IntOpt(
         "live_migration_other_destinations",
