@@ -153,7 +153,7 @@ POLICY_OPTS = [
         mutable=True,
         choices=[
             ("abort", "the guest stays where it is"),
-            ("force_complete", "post-copy if it is permitted, else the guest is paused until its memory has moved"),
+            ("force_complete", "post-copy if permitted, else the guest is paused until its memory has moved"),
         ],
         help="What is done with a migration that takes too long.",
     ),
