@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,40 @@ def test_a_switch_that_no_conductor_saw(make: Make) -> None:
     service.restart_conductor()
     service.wait_status(WEB, Status.POST_COPY, 15)
     arrived(service, 400)
+
+
+def test_the_database_is_away_when_it_is_switched_and_interrupted(make: Make) -> None:
+    """It is resumed all the same, and all is written down when the database is back."""
+    service = make(policy="post-copy")
+    assert service.live_migrate(WEB).status_int == 202
+    service.runtime.sleep(5)
+    source = service.fleet.hosts["node1"].domains[WEB]
+    with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        service.fleet.wait(lambda: source.reason == C.VIR_DOMAIN_PAUSED_POSTCOPY, 100)
+        service.fleet.hosts["node1"].bandwidth_mib_s = 20.0
+        interrupt(service)
+        service.runtime.sleep(5)
+        assert source.reason == C.VIR_DOMAIN_PAUSED_POSTCOPY
+        other.execute("ROLLBACK")
+    service.wait_status(WEB, Status.POST_COPY, 10)
+    arrived(service)
+    story = service.story(WEB)
+    order = ["post-copy: no new minimum in 1 iteration:", "post-copy: interrupted", "post-copy: resumed", "running (post-copy)", "completed"]
+    assert sorted(order, key=story.index) == order
+
+
+def test_an_abort_that_comes_as_it_switches_is_too_late(make: Make) -> None:
+    service = make(permit_post_copy=True)
+    assert service.live_migrate(WEB).status_int == 202
+    service.runtime.sleep(5)
+    job = service.fleet.hosts["node1"].domains[WEB].job
+    assert job is not None
+    with service.fleet.lock:
+        job.start_post_copy()
+    assert abort(service) == 202
+    arrived(service)
+    assert "abort: the guest runs on the destination already: there is no way back" in service.story(WEB)
 
 
 @pytest.mark.parametrize("dead", ["node1", "node2"])
