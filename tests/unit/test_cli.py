@@ -169,6 +169,23 @@ def test_what_manage_lists(here: Here, capsys: pytest.CaptureFixture[str], runti
     assert managed(here, capsys, "migration", "events", "1") == "2026-01-01 00:00:00.000000  status        accepted: from a to b\n"
 
 
+def test_the_queue_as_a_table_and_as_json(here: Here, capsys: pytest.CaptureFixture[str], runtime: VirtualRuntime) -> None:
+    managed(here, capsys, "db", "sync")
+    assert managed(here, capsys, "queue") == "" and managed(here, capsys, "queue", "--json") == "[]\n"
+    store = Store(Database(here.database), runtime)
+    for server in ("web", "db"):
+        store.servers.see("a", [ServerFacts(server, server, Presence.RUNNING)])
+        migration = store.migrations.begin(server, MigrationRequest(None, False), Policy(), context.system(), 60)
+        runtime.sleep(1)
+        store.migrations.queue(migration, "api", "to b", "b")
+    store.queue.admit("us:1", 60, lambda queued, _admitted: ([], {queued[0].id: "a sends 1 of 1"}))
+    assert managed(here, capsys, "queue") == (
+        "1  1  web  a -> b  since 2026-01-01T00:00:01Z  a sends 1 of 1\n2  2  db  a -> b  since 2026-01-01T00:00:02Z  to be looked at\n"
+    )
+    first = {"position": 1, "id": 1, "server": "web", "source": "a", "destination": "b", "since": "2026-01-01T00:00:01Z", "waits_for": "a sends 1 of 1"}
+    assert json.loads(managed(here, capsys, "queue", "--json"))[0] == first
+
+
 @pytest.mark.parametrize("arguments", [[], ["host"], ["host", "remove"], ["migration", "events"], ["migration", "events", "one"]], ids=" ".join)
 def test_manage_says_how_it_is_used(here: Here, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
