@@ -30,6 +30,7 @@ LOG = log.getLogger(__name__)
 
 _SETTLE_S = 5.0  # how long hosts are waited for that are just being connected to
 _LOOK_S = 1.0  # between two looks whether somebody wishes it to stop
+_WAIT_S = 3.0  # between two looks whether files are free that another migration is at
 _TELL_S = 10.0  # between two words on how far a copy is
 _MIB = 1024 * 1024
 
@@ -118,7 +119,7 @@ class Images:
             if not busy:
                 return wanted, now.storage
             self._note_once(migration, f"waits for migrations that make or remove the same files: {', '.join(map(str, busy))}")
-            self._runtime.sleep(_LOOK_S)
+            self._runtime.sleep(_WAIT_S)
 
     def _look_again(self, migration: Migration, now: Situation) -> Situation:
         """The files at the destination may be others than when the checks looked. Raises what refuses them."""

@@ -246,3 +246,19 @@ def test_a_guest_that_goes_away_meanwhile_uses_nothing(world: World) -> None:
     domain = world.libvirt.open("qemu+tcp://a/system").lookupByName("web")
     world.hosts["a"].domains.clear()
     assert list(storage.users._words(world.libvirt, domain)) == ["", ""]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_many_probes_of_a_directory_leave_nothing(seed: int) -> None:
+    """Each takes away the pools that the others use."""
+    runtime = VirtualRuntime(seed=seed)
+    world = World(runtime)
+    world.fleet.latency_s = 0.01
+    found: list[bool] = []
+    tasks = [runtime.start(f"probe-{tag}", lambda tag=tag: found.append(storage.same_directory(world.a, world.b, "/srv", tag))) for tag in "uvwxyz"]
+    for task in tasks:
+        task.join()
+    assert found == [False] * 6
+    assert [(list(host.pools), list(host.directories["/srv"].files)) for host in world.hosts.values()] == [([], []), ([], [])]
+    world.close()
+    runtime.close()

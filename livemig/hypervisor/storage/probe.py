@@ -26,12 +26,12 @@ def same_directory(source: Hypervisor, destination: Hypervisor, directory: str, 
     def probe(pool: Any) -> bool:
         for left in pool.listVolumes():
             if left.startswith(mine):
-                _remove(source, connection, directory, tag, left)
+                _remove(source, connection, directory, tag, pool, left)
         pool.createXML(_VOLUME.format(name=name), 0)
         try:
             return _sees(destination, directory, tag, name)
         finally:
-            _remove(source, connection, directory, tag, name)
+            _remove(source, connection, directory, tag, pool, name)
 
     with source.use() as connection:
         return in_pool(source, connection, directory, tag, probe)
@@ -51,7 +51,16 @@ def _sees(host: Hypervisor, directory: str, tag: str, name: str) -> bool:
         return False  # no such directory there
 
 
-def _remove(host: Hypervisor, connection: Any, directory: str, tag: str, name: str) -> None:
-    """Through whatever pool there is now: the one in which it was made may be gone."""
+def _remove(host: Hypervisor, connection: Any, directory: str, tag: str, pool: Any, name: str) -> None:
+    """Through another pool where the one in which it was made is gone meanwhile."""
+
+    def delete(pool: Any) -> None:
+        pool.storageVolLookupByName(name).delete(0)
+
     with suppress(host.libvirt.libvirtError):
-        in_pool(host, connection, directory, tag, lambda pool: pool.storageVolLookupByName(name).delete(0))
+        try:
+            delete(pool)
+        except host.libvirt.libvirtError as error:
+            if error.get_error_code() != host.libvirt.VIR_ERR_NO_STORAGE_POOL:
+                raise
+            in_pool(host, connection, directory, tag, delete)
