@@ -224,7 +224,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         assert "node1 qemu+tcp://" in lab("up", "--hosts", "1")
         lab("up", "--hosts", "3")
-        lab("guest", "add", "a", "--host", "node3", "--disk", "shared", "--memory", "192", "--dirty", "1")
+        lab("guest", "add", "a", "--host", "node3", "--disk", "shared", "--disk", "local,raw,16", "--memory", "192", "--dirty", "1")
         lab("guest", "dirty", "a", "2")
         lab("link", "node2", "slow", "8")
         status = json.loads(lab("status", "--json"))
@@ -235,6 +235,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         lab("link", "node2", "cut")
         lab("link", "node2", "heal")
         assert "enabled_hosts = node1,node2,node3" in lab("config")
+        assert "connection_uri = qemu+ssh://" in lab("config", "--transport", "ssh", "--network", "migration")
         lab("guest", "remove", "a")
         assert cli.main(["--dir", str(tmp_path / "lab"), "guest", "ticks", "a"]) == 1
         index = Lab(tmp_path / "lab", RUNTIME).index
