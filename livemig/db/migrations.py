@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any
 
-from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from livemig import exceptions, records
@@ -36,6 +37,8 @@ class Migrations:
     def __init__(self, database: Database, runtime: Runtime) -> None:
         self._database = database
         self._runtime = runtime
+        self._progress: dict[int, tuple[str, Job]] = {}  # what is still to be written
+        self._writing = Lock()
 
     @retried
     def begin(self, server_uuid: str, request: MigrationRequest, policy: Policy, asked_by: Any, seconds: float) -> records.Migration:
@@ -215,17 +218,27 @@ class Migrations:
             follow(session, now, [uuid])
         return True
 
-    @retried
     def progress(self, migration: records.Migration, job: Job) -> None:
-        """Take down how far a running job is."""
+        """Take down how far a running job is. One transaction writes what all have to say at that moment: those who come meanwhile leave it to the next."""
+        self._progress[migration.id] = (migration.server_uuid, job)
+        if self._writing.acquire(blocking=False):
+            try:
+                self._write_progress([self._progress.popitem() for _ in range(len(self._progress))])
+            finally:
+                self._writing.release()
+
+    @retried
+    def _write_progress(self, said: Sequence[tuple[int, tuple[str, Job]]]) -> None:
         now = self._runtime.now()
+        migrations, servers = (models.Base.metadata.tables[name] for name in ("migrations", "servers"))
+        figures: dict[str, Any] = {name: bindparam(f"its_{name}") for name in _FIGURES}
+        runs = (migrations.c.id == bindparam("its_id"), migrations.c.active_server_uuid.is_not(None))  # what has ended has its last figures
+        shown = (servers.c.uuid == bindparam("its_uuid"), servers.c.task_state == MIGRATING)
         with self._database.write() as session:
-            session.execute(update(models.Migration).where(models.Migration.id == migration.id).values(updated_at=now, **_figures(job)))
-            session.execute(
-                update(models.Server)
-                .where(models.Server.uuid == migration.server_uuid, models.Server.task_state == MIGRATING)
-                .values(progress=job.progress, updated_at=now)
-            )
+            rows = [{"its_id": number, **{f"its_{name}": value for name, value in _figures(job).items()}} for number, (_uuid, job) in said]
+            session.execute(update(migrations).where(*runs).values(updated_at=now, **figures), rows)
+            progress = [{"its_uuid": uuid, "its_progress": job.progress} for _number, (uuid, job) in said]
+            session.execute(update(servers).where(*shown).values(progress=bindparam("its_progress"), updated_at=now), progress)
 
     @retried
     def switched(self, migration: records.Migration) -> bool:

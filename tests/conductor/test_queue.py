@@ -144,7 +144,7 @@ def test_who_waits_can_be_aborted_and_is_overtaken(service: Service) -> None:
 
 def test_weights_decide_and_the_log_says_so(service: Service) -> None:
     service.fleet.hosts["node2"].memory_mib = 32768
-    service.runtime.sleep(30)
+    service.runtime.sleep(60)  # hosts are looked at again
     migration = ask(service, add(service))
     assert lines(service, migration, "choice") == ["hosts by weight: node3 (1.00), node2 (0.00)"]
     assert service.wait_idle(WEB).destination == "node3"
@@ -257,7 +257,7 @@ def test_a_destination_that_will_not_do_any_more(service: Service, change: str) 
     """Another one is chosen when the turn of the migration comes, for the request named none."""
     slow(service)
     service.fleet.hosts["node3"].memory_mib = 32768
-    service.runtime.sleep(30)
+    service.runtime.sleep(60)  # hosts are looked at again
     ask(service, add(service, "other"), "node3")
     migration = ask(service, add(service))
     assert service.store.migrations.get(migration.id).destination == "node2"

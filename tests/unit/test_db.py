@@ -256,6 +256,27 @@ def test_progress(store: Store, migration: Migration) -> None:
     assert store.servers.get("web").progress == 0, "a late write does not show on a server that migrates no more"
 
 
+def test_progress_of_several_is_written_at_once(store: Store, migration: Migration) -> None:
+    """Whoever comes while another one writes leaves it to the next; figures of one that has ended meanwhile are not."""
+    see(store, "a", "db", Presence.RUNNING)
+    other, ended = begin(store, "db"), migration
+    assert store.migrations._writing.acquire(blocking=False)
+    store.migrations.progress(ended, JOB)
+    store.migrations._writing.release()
+    store.migrations.finish(ended, Outcome(Status.ERROR, "a"), None)
+    store.migrations.progress(other, replace(JOB, memory_remaining_bytes=100))
+    assert (store.servers.get("db").progress, store.servers.get("web").progress) == (90, 0)
+    assert store.migrations.get(ended.id).memory_total_bytes is None
+    see(store, "a", "more", Presence.RUNNING)
+    more = begin(store, "more")
+    store.migrations._writing.acquire()
+    store.migrations.progress(more, JOB)
+    store.migrations._writing.release()
+    assert store.servers.get("more").progress == 0
+    store.migrations.progress(other, JOB)
+    assert (store.servers.get("more").progress, store.servers.get("db").progress) == (25, 25)
+
+
 def test_a_wish_to_abort_is_kept(store: Store, migration: Migration) -> None:
     lead_to(store, migration, Status.RUNNING)
     assert store.migrations.ask_abort(migration, context.system())
