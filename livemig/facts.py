@@ -94,12 +94,14 @@ class Space:
 class Storage:
     """The files of a guest's disks that are not the same on both hosts, by their path: at the source, and `there`, those that the destination has too.
 
-    `space` is the destination's, by directory; a directory that it does not have is missing.
+    `space` is the destination's, by directory. Those that it does not have yet are `absent`, with the space of the one that they are to be made in; a directory
+    that cannot be made is in neither.
     """
 
     images: Mapping[str, Image] = field(default_factory=dict)
     there: Mapping[str, Image] = field(default_factory=dict)
     space: Mapping[str, Space] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class Needs:
 
     blanks: tuple[Blank, ...] = ()
     read_only: tuple[Image, ...] = ()
-    own: tuple[str, ...] = ()  # what is the guest's alone, so that the source needs it no more afterwards
+    own: tuple[str, ...] = ()  # what is the guest's alone, so that the source needs it no more afterwards; a directory ends with a slash
 
     def copies(self, there: Mapping[str, Image]) -> tuple[Image, ...]:
         return tuple(image for image in self.read_only if image.path not in there)
@@ -94,11 +94,12 @@ def needs(guest: Guest, server: str, shared: Mapping[str, bool], images: Mapping
     moved = [disk for disk, how in ways if how is Way.QEMU]
     streamed = [disk for disk, how in ways if how is Way.STREAM]
     below = [backing.path for disk, how in ways if how in (Way.QEMU, Way.STREAM, Way.SHARED) for backing in disk.backing if _is_local(backing, shared)]
-    own = [*moved, *(disk for disk in streamed if is_own(disk, guest, server))]
+    own = [PurePosixPath(disk.path or "") for disk in (*moved, *(disk for disk in streamed if is_own(disk, guest, server)))]
+    homes = dict.fromkeys(f"{place.parent}/" for place in own if place.parent.name in (server, guest.name))
     return Needs(
         blanks=tuple(_blank(disk, images[disk.path or ""]) for disk in moved if disk.path in images),
         read_only=tuple(images[path] for path in dict.fromkeys([*below, *(disk.path or "" for disk in streamed)]) if path in images),
-        own=tuple(disk.path or "" for disk in own),
+        own=(*map(str, own), *homes),
     )
 
 

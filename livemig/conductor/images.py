@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from oslo_log import log
@@ -100,6 +101,8 @@ class Images:
         ends = self._hypervisor(migration.source), self._hypervisor(migration.destination or "")
         for image in wanted.found(there):
             self._check_same(migration, ends, image)
+        for directory in _directories(wanted, found[1]):
+            storage.make_directory(ends[1], directory, migration.uuid)
         for image in wanted.copies(there):
             self._copy(migration, ends, image)
         for blank in wanted.blanks:
@@ -124,8 +127,8 @@ class Images:
     def _look_again(self, migration: Migration, now: Situation) -> Situation:
         """The files at the destination may be others than when the checks looked. Raises what refuses them."""
         assert now.storage is not None
-        there, space = storage.look(self._hypervisor(migration.destination or ""), now.storage.images, migration.uuid)
-        now = replace(now, storage=replace(now.storage, there=there, space=space))
+        found = storage.look(self._hypervisor(migration.destination or ""), now.storage.images, migration.uuid)
+        now = replace(now, storage=Storage(now.storage.images, *found))
         for check in (images_not_there, read_only_images_same):
             if refusal := check(now):
                 raise refusal
@@ -133,7 +136,7 @@ class Images:
 
     def _journal(self, migration: Migration, wanted: disks.Needs, found: Storage) -> tuple[list[LeftFile], list[LeftFile]]:
         destination = migration.destination or ""
-        paths = [blank.path for blank in wanted.blanks] + [image.path for image in wanted.copies(found.there)]
+        paths = [f"{directory}/" for directory in _directories(wanted, found)] + _paths(wanted, found)
         made = [LeftFile(destination, path, FAILED) for path in paths]
         used = [LeftFile(destination, image.path, FAILED) for image in wanted.found(found.there)]
         if self._conf.libvirt.live_migration_remove_source_disks:
@@ -195,7 +198,7 @@ class Images:
             mine = self._store.files.remove(migration.id, files)
             left = set(mine)
             users = storage.used(hypervisor, [file.path for file in mine])
-            for file in mine:
+            for file in sorted(mine, key=lambda file: file.path.endswith("/")):  # directories last
                 self._remove_one(migration, hypervisor, file, users.get(file.path))
                 left.discard(file)
         except (exceptions.HypervisorError, exceptions.Refused) as error:
@@ -205,6 +208,9 @@ class Images:
     def _remove_one(self, migration: Migration, hypervisor: Hypervisor, file: LeftFile, user: str | None) -> None:
         if user is not None:
             self._note(migration, f"{file.path} stays on {file.host}: guest {user} refers to it")
+        elif file.path.endswith("/"):
+            if storage.remove_directory(hypervisor, file.path.rstrip("/"), migration.uuid):
+                self._note(migration, f"{file.path} was removed from {file.host}")
         elif storage.remove(hypervisor, file.path, migration.uuid):
             self._note(migration, f"{file.path} was removed from {file.host}")
 
@@ -222,6 +228,16 @@ class Images:
         if (migration.id, text) not in self._said:
             self._said.add((migration.id, text))
             self._note(migration, text)
+
+
+def _paths(wanted: disks.Needs, found: Storage) -> list[str]:
+    """The files to be made."""
+    return [blank.path for blank in wanted.blanks] + [image.path for image in wanted.copies(found.there)]
+
+
+def _directories(wanted: disks.Needs, found: Storage) -> list[str]:
+    """The directories to be made."""
+    return sorted({str(PurePosixPath(path).parent) for path in _paths(wanted, found)} & found.absent)
 
 
 def _list(files: Iterable[LeftFile]) -> str:

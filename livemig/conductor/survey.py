@@ -114,7 +114,7 @@ class Survey:
         local = [path for path, same in shared.items() if not same]
         if not local:
             return None
-        images, _space = storage.look(self._hypervisor(self._migration.source), local, self._migration.uuid)
+        images, *_space = storage.look(self._hypervisor(self._migration.source), local, self._migration.uuid)
         return Storage(images, *storage.look(self._hypervisor(destination), local, self._migration.uuid))
 
     def _hypervisor(self, name: str) -> Hypervisor:

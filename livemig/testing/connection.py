@@ -407,13 +407,13 @@ class virConnect:
 
     @remote
     def storagePoolCreateXML(self, xmlDesc: str, flags: int = 0) -> virStoragePool:
-        return self._new_pool(xmlDesc, persistent=False)
+        return self._new_pool(xmlDesc, persistent=False, build=bool(flags & C.VIR_STORAGE_POOL_CREATE_WITH_BUILD))
 
     @remote
     def storagePoolDefineXML(self, xml: str, flags: int = 0) -> virStoragePool:
         return self._new_pool(xml, persistent=True)
 
-    def _new_pool(self, xml: str, persistent: bool) -> virStoragePool:
+    def _new_pool(self, xml: str, persistent: bool, build: bool = False) -> virStoragePool:
         root = documents.parse(xml, "storage_pool_definition")
         name, path = root.findtext("name") or "", normal(root.findtext("target/path") or "")
         if name in self.host.pools:
@@ -421,6 +421,8 @@ class virConnect:
         for other in self.host.pools.values():
             if other.directory.path == path:
                 raise errors.POOL_CONFLICT(name=other.name)
+        if build:
+            self.host.make_directory(path)
         directory = self.host.directory(path)
         if directory is None:
             raise errors.NO_DIRECTORY(path=path)

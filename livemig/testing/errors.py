@@ -188,6 +188,7 @@ POOL_ACTIVE = _invalid("storage pool '{name}' is already active", C.VIR_FROM_STO
 POOL_STILL_ACTIVE = _invalid("storage pool '{name}' is still active", C.VIR_FROM_STORAGE)
 POOL_INACTIVE = _invalid("storage pool '{name}' is not active", C.VIR_FROM_STORAGE)
 NO_DIRECTORY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_NONE, "cannot open directory '{path}': No such file or directory")
+NOT_EMPTY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_STORAGE, "failed to remove pool '{path}': Directory not empty")
 NO_VOLUME = Fault(C.VIR_ERR_NO_STORAGE_VOL, C.VIR_FROM_STORAGE, "Storage volume not found: no storage vol with matching {key}")
 VOLUME_TAKEN = Fault(C.VIR_ERR_STORAGE_VOL_EXIST, C.VIR_FROM_STORAGE, "storage volume '{name}' exists already")
 VOLUME_PATH_TAKEN = _invalid("volume target path '{path}' already exists", C.VIR_FROM_STORAGE)

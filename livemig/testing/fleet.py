@@ -207,6 +207,12 @@ class Host:
     def directory(self, path: str) -> Directory | None:
         return self.directories.get(normal(path))
 
+    def make_directory(self, path: str) -> None:
+        """Have it, on the file system of the directory above it, if that is one of those there are."""
+        if self.directory(path) is None:
+            above = self.directory(split(path)[0])
+            self.directories[path] = Directory(path, bool(above and above.shared), above.capacity_mib if above else 1024 * 1024)
+
     def hold(self, directory: Directory, pool: str | None) -> None:
         """Have a directory, and an active pool on it if one is named."""
         self.directories[directory.path] = directory

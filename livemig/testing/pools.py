@@ -91,6 +91,17 @@ class virStoragePool:
         return 0
 
     @remote
+    def delete(self, flags: int = 0) -> int:
+        """Its directory is removed, if it is empty."""
+        pool = self._known()
+        if pool.active:
+            raise errors.POOL_STILL_ACTIVE(name=pool.name)
+        if pool.directory.files:
+            raise errors.NOT_EMPTY(path=pool.directory.path)
+        self._connection.host.directories.pop(pool.directory.path, None)
+        return 0
+
+    @remote
     def listVolumes(self) -> list[str]:
         return sorted(self._active().seen)
 

@@ -206,6 +206,19 @@ def test_no_directory(service: Service, hosts: list[Host]) -> None:
     refused(service, "node2 does not have /elsewhere")
 
 
+def test_a_directory_of_the_guests_own(service: Service, hosts: list[Host]) -> None:
+    """It is made at the destination, and goes when nothing is in it any more."""
+    add(service, Disk(f"{IMAGES}/web/disk", 8), Disk(f"{IMAGES}/web/seed.iso", 1, "sda", read_only=True, device="cdrom"), RAW)
+    hosts[1].migration_error = "the destination said no"
+    assert service.live_migrate(WEB, block=True).status_int == 202
+    assert end(service).status is Status.FAILED
+    assert [f"{IMAGES}/web" in host.directories for host in hosts] == [True, False, False]
+    moved(service)
+    assert [f"{IMAGES}/web" in host.directories for host in hosts] == [False, True, False]
+    assert set(hosts[1].directories[f"{IMAGES}/web"].files) == {"disk", "seed.iso"}
+    assert told(service)[-1] == "/images/web/ was removed from node1"
+
+
 def test_a_failure_in_the_middle_leaves_nothing(service: Service, hosts: list[Host]) -> None:
     add(service, QCOW2, ISO)
     before = files(service)

@@ -101,6 +101,12 @@ def test_needs() -> None:
     assert disks.files([Disk("vda", "file", "/img/web", backing=(Backing("pool/base", "raw", "network"),)), Disk("vdb", "network", "x")]) == ["/img/web"]
 
 
+def test_a_directory_of_the_guests_own_goes_with_it() -> None:
+    disk, iso = Disk("vda", "file", "/img/web/disk"), Disk("sda", "file", f"/iso/{UUID}/seed", "cdrom", read_only=True)
+    images = {path: Image(path) for path in (disk.path or "", iso.path or "")}
+    assert needs(disk, iso, images=images).own == ("/img/web/disk", f"/iso/{UUID}/seed", "/img/web/", f"/iso/{UUID}/")
+
+
 def test_a_guest_that_writes_another_format_into_a_raw_image_deceives_nobody() -> None:
     liar = Image("/img/web", "qcow2", 1 << 50, 8 * MIB, MIB, "/etc/shadow")
     wanted = needs(Disk("vda", "file", "/img/web"), images={"/img/web": liar})

@@ -13,6 +13,7 @@ from livemig.hypervisor import storage
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.events import EventLoop
 from livemig.hypervisor.storage import Blank
+from livemig.testing import errors
 from livemig.testing.fleet import Disk, Fleet, Host
 from livemig.testing.runtime import VirtualRuntime
 from livemig.testing.storage import MIB, File
@@ -61,12 +62,14 @@ def world() -> Iterator[World]:
 def test_what_there_is(world: World) -> None:
     world.put("a", "web.qcow2", capacity=8 * MIB, allocation=MIB, format="qcow2", backing=("/srv/base", "raw"), permissions=("0640", "7", "8"))
     world.put("a", "base", capacity=8 * MIB, allocation=2 * MIB)
-    images, space = storage.look(world.a, ["/srv/web.qcow2", "/srv/base", "/srv/none", "/nowhere/web"], "tag")
+    paths = ["/srv/web.qcow2", "/srv/base", "/srv/none", "/srv/new/web", "/nowhere/at/all"]
+    images, space, absent = storage.look(world.a, paths, "tag")
     assert images == {
         "/srv/web.qcow2": Image("/srv/web.qcow2", "qcow2", 8 * MIB, MIB, MIB, "/srv/base", ("0640", "7", "8")),
         "/srv/base": Image("/srv/base", "raw", 8 * MIB, 8 * MIB, 2 * MIB, "", ("0600", "0", "0")),
     }
-    assert space == {"/srv": Space(100 * MIB, 97 * MIB)}
+    assert space == dict.fromkeys(["/srv", "/srv/new"], Space(100 * MIB, 97 * MIB))
+    assert absent == {"/srv/new"}
 
 
 def test_a_host_that_is_away_is_not_one_without_files(world: World) -> None:
@@ -246,6 +249,47 @@ def test_a_guest_that_goes_away_meanwhile_uses_nothing(world: World) -> None:
     domain = world.libvirt.open("qemu+tcp://a/system").lookupByName("web")
     world.hosts["a"].domains.clear()
     assert list(storage.users._words(world.libvirt, domain)) == ["", ""]
+
+
+def test_directories_are_made_and_removed(world: World) -> None:
+    host = world.hosts["b"]
+    for _ in range(2):
+        storage.make_directory(world.b, "/srv/web", "tag")
+    assert host.directory("/srv/web") is not None
+    storage.make(world.b, Blank("/srv/web/disk", "raw", MIB), "tag")
+    assert storage.remove_directory(world.b, "/srv/web", "tag") is False, "it is not empty"
+    storage.remove(world.b, "/srv/web/disk", "tag")
+    assert storage.remove_directory(world.b, "/srv/web", "tag") is True
+    assert host.directory("/srv/web") is None
+    assert storage.remove_directory(world.b, "/srv/web", "tag") is False, "it is gone"
+    assert host.pools == {}
+
+
+def test_a_directory_that_is_somebodys_pool_stays(world: World) -> None:
+    with world.b.use() as connection:
+        connection.storagePoolCreateXML(POOL.format("default"), 0)
+    storage.make_directory(world.b, "/srv", "tag")
+    assert storage.remove_directory(world.b, "/srv", "tag") is False
+    assert list(world.hosts["b"].pools) == ["default"]
+    world.hosts["b"].up = False
+    with pytest.raises(exceptions.HypervisorUnavailable):
+        storage.remove_directory(world.b, "/srv", "tag")
+
+
+def test_a_pool_that_somebody_left_who_removed_a_directory_is_in_nobodys_way(world: World) -> None:
+    with world.a.use() as connection:
+        connection.storagePoolDefineXML(POOL.format("livemig-left"), 0)
+    world.put("a", "web")
+    assert list(storage.look(world.a, ["/srv/web"], "tag")[0]) == ["/srv/web"]
+
+
+def test_a_failure_to_ask_about_a_guest_is_not_taken_for_an_answer(world: World) -> None:
+    class Odd:
+        def XMLDesc(self, _flags: int) -> str:
+            raise errors.INTERNAL(reason="monitor is gone")
+
+    with pytest.raises(world.libvirt.libvirtError):
+        list(storage.users._words(world.libvirt, Odd()))
 
 
 @pytest.mark.parametrize("seed", range(6))

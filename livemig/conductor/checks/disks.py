@@ -48,7 +48,7 @@ def images_known(now: Situation) -> Refused | None:
 
 
 def directories_there(now: Situation) -> Refused | None:
-    """The destination has the directories in which local files are. Mend: make the directory there."""
+    """The destination has the directories in which local files are, or those in which they are to be made. Mend: make the directory there."""
     missing = sorted({_directory(path) for path in _storage(now).images} - _storage(now).space.keys())
     return exceptions.MigrationPreCheckError(reason=f"{now.destination.name} does not have {', '.join(missing)}") if missing else None
 

@@ -40,13 +40,13 @@ def in_pool(host: Hypervisor, connection: Any, directory: str, tag: str, work: C
             tries -= 1
             if not tries or error.get_error_code() not in lost:
                 raise
+            _forget(host, connection)
 
 
 def _once(host: Hypervisor, connection: Any, directory: str, tag: str, work: Callable[[Any], T]) -> T:
     pool = _lookup(host, connection, directory)
     if pool is None:
-        name = f"{PREFIX}{tag}-{uuid.uuid4()}"
-        pool = connection.storagePoolCreateXML(_POOL.format(name=name, path=escape(directory)), 0)
+        pool = connection.storagePoolCreateXML(_xml(directory, tag), 0)
     try:
         return work(pool)
     finally:
@@ -65,3 +65,40 @@ def _lookup(host: Hypervisor, connection: Any, directory: str) -> Any:
     if not pool.isActive():
         raise exceptions.MigrationPreCheckError(reason=f"Storage pool {pool.name()} on {host.name} covers {directory} but is not active")
     return pool
+
+
+def _xml(directory: str, tag: str) -> str:
+    return _POOL.format(name=f"{PREFIX}{tag}-{uuid.uuid4()}", path=escape(directory))
+
+
+def make_directory(host: Hypervisor, directory: str, tag: str) -> None:
+    """Make a directory, and those above it; nothing happens if it is there. Raises HypervisorError."""
+    with host.apart() as connection:
+        if _lookup(host, connection, directory) is None:
+            connection.storagePoolCreateXML(_xml(directory, tag), host.libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD).destroy()
+
+
+def remove_directory(host: Hypervisor, directory: str, tag: str) -> bool:
+    """Remove an empty directory of which nobody made a pool; False if it cannot be removed. libvirt does so only for a pool that is defined and not active."""
+    try:
+        with host.apart() as connection:
+            if _lookup(host, connection, directory) is not None or in_pool(host, connection, directory, tag, lambda pool: pool.listVolumes()):
+                return False
+            pool = connection.storagePoolDefineXML(_xml(directory, tag), 0)
+            try:
+                pool.delete(0)
+            finally:
+                pool.undefine()
+    except exceptions.HypervisorUnavailable:
+        raise
+    except (exceptions.HypervisorError, exceptions.Refused):
+        return False
+    return True
+
+
+def _forget(host: Hypervisor, connection: Any) -> None:
+    """A pool that was defined to remove its directory, by somebody who died, would be in everybody's way."""
+    with suppress(host.libvirt.libvirtError):
+        for pool in connection.listAllStoragePools(host.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE):
+            if pool.name().startswith(PREFIX):
+                pool.undefine()

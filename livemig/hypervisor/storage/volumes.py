@@ -39,20 +39,32 @@ class Blank:
     backing: Backing | None = None
 
 
-def look(host: Hypervisor, paths: Iterable[str], tag: str) -> tuple[dict[str, Image], dict[str, Space]]:
-    """Those of the files that the host has, and the space of their directories; a directory that it does not have is left out."""
+def look(host: Hypervisor, paths: Iterable[str], tag: str) -> tuple[dict[str, Image], dict[str, Space], frozenset[str]]:
+    """Those of the files that the host has; the space of their directories; and those directories that it does not have, but could: they have the space of
+    the one above."""
     images: dict[str, Image] = {}
     space: dict[str, Space] = {}
+    absent = set()
     for directory, names in _by_directory(paths).items():
-        try:
-            with host.use() as connection:
-                found, space[directory] = in_pool(host, connection, directory, tag, lambda pool, names=names: _look(pool, names))  # type: ignore[misc]
-            images |= found
-        except exceptions.HypervisorUnavailable:
-            raise
-        except exceptions.HypervisorError:
-            continue
-    return images, space
+        found = _look_in(host, directory, names, tag)
+        if found is None:
+            found = _look_in(host, str(PurePosixPath(directory).parent), (), tag)
+            absent |= {directory} if found else set()
+        if found:
+            images |= found[0]
+            space[directory] = found[1]
+    return images, space, frozenset(absent)
+
+
+def _look_in(host: Hypervisor, directory: str, names: Iterable[str], tag: str) -> tuple[dict[str, Image], Space] | None:
+    """None where there is no such directory."""
+    try:
+        with host.use() as connection:
+            return in_pool(host, connection, directory, tag, lambda pool: _look(pool, names))
+    except exceptions.HypervisorUnavailable:
+        raise
+    except exceptions.HypervisorError:
+        return None
 
 
 def make(host: Hypervisor, blank: Blank, tag: str) -> None:
