@@ -3,10 +3,11 @@
 Every guest is the same, and its transfer takes the same time whatever else runs, so that the least possible time is known: what one migration takes by libvirt
 alone, times the migrations of a host, by two. What is beyond that is livemig's: checks, queue, database, the looks at jobs, the verdicts.
 
-- round: each of 10 guests on each host goes to another host, which the request names; every host sends 10 and receives 10.
+- round: each of 10 guests on each host goes to another host, which the request names; every host sends 10 and receives 10. The order of the requests goes
+  around the hosts, so that an order that is kept need cost nothing.
 - drain: ten disabled hosts with 20 guests each are emptied, host by host, and livemig chooses among the ten others.
 
-The last line is one JSON object.
+The time counts from the first request to the last end. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def lasted_s(row: dict[str, Any]) -> float:
     return (ended - began).total_seconds()
 
 
-def scene(name: str, guests: dict[str, str], wishes: Sequence[Wish], emptied: Sequence[str], seconds: float) -> dict[str, Any]:
+def scene(guests: dict[str, str], wishes: Sequence[Wish], emptied: Sequence[str], seconds: float) -> dict[str, Any]:
     bandwidth = round(MEMORY_MIB / seconds)
     alone = alone_s(bandwidth)
     with tempfile.TemporaryDirectory(prefix="livemig-bench-") as directory:
@@ -118,20 +119,19 @@ def scene(name: str, guests: dict[str, str], wishes: Sequence[Wish], emptied: Se
             figures = {"alone_s": round(alone, 3), **play(service, wishes, alone, seconds), "rss_mib": round(service.rss_mib(), 1)}
         finally:
             service.stop()
-    print(f"{name}: {figures}", file=sys.stderr)
     return figures
 
 
-def main(seconds: float) -> None:
+def main(name: str, seconds: float) -> None:
     guests = {f"{host}-{number}": host for number in range(10) for host in HOSTS}
     around = [(guest, HOSTS[(HOSTS.index(host) + int(guest.rpartition("-")[2]) + 1) % len(HOSTS)]) for guest, host in guests.items()]
     full, empty = HOSTS[:10], {f"{host}-{number}": host for host in HOSTS[:10] for number in range(20)}
-    figures = {
-        "round": scene("round", guests, around, [], seconds),
-        "drain": scene("drain", empty, [(guest, None) for guest in empty], full, seconds),
+    scenes: dict[str, tuple[dict[str, str], list[Wish], list[str]]] = {
+        "round": (guests, around, []),
+        "drain": (empty, [(guest, None) for guest in empty], full),
     }
-    print(json.dumps(figures))
+    print(json.dumps({"scene": name, **scene(*scenes[name], seconds)}))
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
+    main(sys.argv[1] if len(sys.argv) > 1 else "round", float(sys.argv[2]) if len(sys.argv) > 2 else 20.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from alembic import command
@@ -20,6 +21,8 @@ from livemig import exceptions
 
 T = TypeVar("T")
 
+_PATIENCE_S = 10.0  # longer than a writer waits for another process (SQLite's 5 s)
+
 
 @enginefacade.transaction_context_provider
 class _Thread:
@@ -32,12 +35,26 @@ class Database:
     def __init__(self, connection: str, **options: Any) -> None:
         self._facade = enginefacade.transaction_context()
         self._facade.configure(connection=connection, sqlite_fk=True, **options)
+        self._turn = Lock() if connection.startswith("sqlite") else None
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that writes. Its first statement must write: on SQLite, that takes the lock while waiting is still possible."""
-        with _translated(), self._facade.writer.using(_Thread()) as session:
+        with self._in_turn(), _translated(), self._facade.writer.using(_Thread()) as session:
             yield session
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """SQLite has one writer at a time. Threads that wait inside it sleep, longer and longer, and one may be overtaken until it gives up: they wait here."""
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=_PATIENCE_S):
+            raise exceptions.DatabaseUnavailable
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
