@@ -90,7 +90,7 @@ FAULTS = [
         "no room for the disk",
         lambda _stage, host, _guest: host.run("mount", "-t", "tmpfs", "-o", "size=8m", "none", "/var/lib/libvirt/images"),
         lambda _stage, host, _guest: host.run("umount", "/var/lib/libvirt/images"),
-        "space",
+        "Disk of instance is too large",
     ),
     Fault(
         "no emulator",
