@@ -6,7 +6,7 @@ Whatever it holds is also in the database, under its lease; another conductor, o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -52,7 +52,7 @@ class Engine:
         self._stopping = runtime.event()
         self._chooser = Chooser(conf, store, inventory)
         self._images = Images(conf, store, inventory, runtime, owner)
-        self._limits = configuration.limits(conf)
+        self._limits, self._links = configuration.limits(conf), configuration.links(conf)  # read once: there may be a thousand hosts
         self._working: dict[object, int] = {}  # one migration may be in two hands for a moment: one queues it while the other begins
         self._attempts: dict[int, Attempt] = {}  # those that are followed now
         self._checked: dict[int, tuple[float, Situation]] = {}  # what the checks read, for those that start at once
@@ -63,9 +63,10 @@ class Engine:
 
     def reload(self) -> None:
         """Follow a changed configuration: limits, and what the links of hosts carry."""
-        self._limits = configuration.limits(self._conf)
+        self._limits, self._links = configuration.limits(self._conf), configuration.links(self._conf)
         self.share_links()
-        self.admit()
+        with suppress(exceptions.DatabaseUnavailable):  # else the next that ends, or the next look at leases, does it
+            self.admit()
 
     def renew(self) -> None:
         """Keep the leases of what is worked on, and of what waits in the queue."""
@@ -138,7 +139,7 @@ class Engine:
     def share_links(self, even_unlimited: bool = True) -> Mapping[int, int | None]:
         """Divide the hosts' links anew among all that run; what each has, by its number. If no link is limited any more, those that run are told only
         when it is asked for `even_unlimited`. The next that begins or ends makes good what the database did not take."""
-        limits = configuration.links(self._conf)
+        limits = self._links
         if not even_unlimited and not any(limits.values()):
             return {}
         try:
