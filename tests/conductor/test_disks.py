@@ -393,3 +393,64 @@ def test_what_is_lost_is_left_as_it_is(service: Service, hosts: list[Host]) -> N
     assert LeftFile("node1", RAW.path, "completed") in migration.files
     service.runtime.sleep(60)
     assert set(files(service)["node1"]) == set(files(service)["node2"]) == {"web.raw"}
+
+
+def test_a_destination_that_is_away_when_the_next_conductor_takes_it_up(service: Service, hosts: list[Host]) -> None:
+    """It cannot be begun anew; what was made is removed when the host is back."""
+    before = copying(service, hosts)
+    hosts[1].up = False
+    service.conductor.engine.stop()
+    service.restart_conductor()
+    service.wait_idle(WEB)
+    migration = service.store.migrations.of_server(WEB)[0]
+    assert migration.status is Status.ERROR
+    assert migration.untidy
+    hosts[1].up = True
+    end(service)
+    assert files(service) == before
+
+
+def test_a_file_that_comes_into_the_way_after_the_checks(service: Service, hosts: list[Host]) -> None:
+    """The second waits for a moment only, so that what the checks found is still fresh when it begins."""
+    service.fleet.add_guest("first", "node1", memory_mib=512, dirty_mib_s=1)
+    add(service, RAW)
+    hosts[0].bandwidth_mib_s = 400.0
+    assert service.live_migrate(guest_uuid("first")).status_int == 202
+    assert service.live_migrate(WEB, block=True).status_int == 202
+    service.wait_status(WEB, "queued")
+    put(hosts[1], "web.raw", capacity=8 * MIB, content=b"somebody's")
+    migration = end(service)
+    assert (migration.status, migration.reason) == (Status.ERROR, "The supplied disk path (/images/web.raw) already exists, it is expected not to exist.")
+    assert files(service)["node2"] == {"web.raw": b"somebody's"}
+    assert service.story(WEB).count("every check passed") == 1
+
+
+def test_a_host_that_is_none_of_ours_any_more_is_left_alone(service: Service, hosts: list[Host]) -> None:
+    add(service, RAW)
+    migration = moved(service)
+    service.conf.set_override("enabled_hosts", ["node1", "node2"])
+    service.conductor.reload()
+    put(hosts[2], "left")
+    journal(service, migration.id, LeftFile("node3", f"{IMAGES}/left", "failed"))
+    service.runtime.sleep(30)
+    assert sum("node3: not one of enabled_hosts any more" in text for text in told(service)) == 1
+    service.conf.set_override("enabled_hosts", ["node1", "node2", "node3"])
+    service.conductor.reload()
+    end(service)
+    assert files(service)["node3"] == {}
+
+
+def test_an_abort_while_it_waits_for_the_files_of_another(service: Service, hosts: list[Host]) -> None:
+    service.conf.set_override("max_concurrent_live_migrations", 2)
+    service.conductor.reload()
+    first = add(service, Disk(f"{IMAGES}/first.qcow2", 8, format="qcow2", backing=QCOW2.backing), name="first")
+    add(service, QCOW2)
+    hosts[0].stream_mib_s = 0.25
+    assert service.live_migrate(first, block=True).status_int == 202
+    until(service, lambda: hosts[1].file(QCOW2.backing))
+    assert service.live_migrate(WEB, block=True).status_int == 202
+    until(service, lambda: any("waits for migrations that make or remove the same files: 1" in text for text in told(service)))
+    abort(service)
+    assert end(service).status is Status.CANCELLED
+    assert end(service, first).status is Status.COMPLETED
+    assert set(files(service)["node2"]) == {"base.raw", "first.qcow2"}
