@@ -69,7 +69,7 @@ class Engine:
             self.admit()
 
     def renew(self) -> None:
-        """Keep the leases of what is worked on, and of what waits in the queue."""
+        """Keep the leases of what is worked on."""
         self._store.migrations.renew(self._owner, self._conf.conductor.lease_time, tuple(set(self._working.values())))
 
     def accept(self, migration_id: int) -> None:

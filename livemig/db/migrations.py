@@ -286,11 +286,10 @@ class Migrations:
 
     @retried
     def renew(self, owner: str, seconds: float, worked_on: Collection[int]) -> None:
-        """Keep the leases of `owner` on the migrations `worked_on` and on those that are queued."""
+        """Keep the leases of `owner` on the migrations `worked_on`. Those that are queued need none: whoever admits them takes theirs."""
         migration = models.Migration
-        kept = or_(migration.id.in_(worked_on), migration.status == Status.QUEUED.value)
         with self._database.write() as session:
-            session.execute(update(migration).where(migration.lease_owner == owner, kept).values(lease_expires_at=self.later(seconds)))
+            session.execute(update(migration).where(migration.lease_owner == owner, migration.id.in_(worked_on)).values(lease_expires_at=self.later(seconds)))
 
     def release(self, owner: str) -> None:
         """Free all leases of `owner`, which is about to stop."""
@@ -307,9 +306,10 @@ class Migrations:
             session.execute(update(models.Migration).where(*whose).values(lease_owner=None, lease_expires_at=None))
 
     def orphans(self) -> Sequence[records.Migration]:
-        """Open migrations whose lease is free, oldest first."""
+        """Open migrations that need a holder and have none, oldest first."""
         migration = models.Migration
-        query = select(migration).where(migration.active_server_uuid.is_not(None), self._free()).order_by(migration.id)
+        rule = (migration.active_server_uuid.is_not(None), migration.status != Status.QUEUED.value, self._free())
+        query = select(migration).where(*rule).order_by(migration.id)
         with self._database.read() as session:
             return [to_migration(row) for row in session.scalars(query)]
 

@@ -324,12 +324,13 @@ def test_a_lease_that_nobody_works_on_expires(store: Store, migration: Migration
     assert len(store.migrations.orphans()) == 1
 
 
-def test_a_queued_migration_keeps_its_lease(store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
+def test_a_queued_migration_needs_no_lease(store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
     store.migrations.claim(migration.id, US, 10, API)
     store.migrations.advance(migration.id, Status.QUEUED, US)
-    store.migrations.renew(US, 1000, [])
     runtime.sleep(11)
     assert list(store.migrations.orphans()) == []
+    (started,) = store.queue.admit("them:1", 10, lambda queued, _admitted: ([queued[0].id], {}))
+    assert not store.migrations.advance(started.id, Status.RUNNING, US)
 
 
 def test_an_ended_migration_cannot_be_claimed(store: Store, migration: Migration) -> None:
