@@ -25,9 +25,9 @@ def lab() -> Iterator[Lab]:
     if lacks:
         pytest.fail(f"no lab on this machine (tools/test --no-lab leaves these tests out): {'; '.join(lacks)}")
     lab = Lab(Path(tempfile.mkdtemp(prefix="livemig-lab-")), ThreadRuntime())
-    lab.up()
-    yield lab
     try:
+        lab.up()
+        yield lab
         assert lab.leftovers() == []
     finally:
         lab.down()
