@@ -51,10 +51,11 @@ class Fault:
     code: int
     domain: int
     text: str
+    errno: int = -1
 
     def __call__(self, **facts: object) -> libvirtError:
         message = self.text.format(**facts)
-        return libvirtError(message, (self.code, self.domain, message, 2, self.text, None, None, -1, -1))
+        return libvirtError(message, (self.code, self.domain, message, 2, self.text, None, None, self.errno, -1))
 
 
 def _invalid(text: str, domain: int = C.VIR_FROM_QEMU) -> Fault:
@@ -187,8 +188,8 @@ POOL_CONFLICT = _failed("Storage source conflict with pool: '{name}'", C.VIR_FRO
 POOL_ACTIVE = _invalid("storage pool '{name}' is already active", C.VIR_FROM_STORAGE)
 POOL_STILL_ACTIVE = _invalid("storage pool '{name}' is still active", C.VIR_FROM_STORAGE)
 POOL_INACTIVE = _invalid("storage pool '{name}' is not active", C.VIR_FROM_STORAGE)
-NO_DIRECTORY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_NONE, "cannot open directory '{path}': No such file or directory")
-NOT_EMPTY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_STORAGE, "failed to remove pool '{path}': Directory not empty")
+NO_DIRECTORY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_NONE, "cannot open directory '{path}': No such file or directory", 2)
+NOT_EMPTY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_STORAGE, "failed to remove pool '{path}': Directory not empty", 39)
 NO_VOLUME = Fault(C.VIR_ERR_NO_STORAGE_VOL, C.VIR_FROM_STORAGE, "Storage volume not found: no storage vol with matching {key}")
 VOLUME_TAKEN = Fault(C.VIR_ERR_STORAGE_VOL_EXIST, C.VIR_FROM_STORAGE, "storage volume '{name}' exists already")
 VOLUME_PATH_TAKEN = _invalid("volume target path '{path}' already exists", C.VIR_FROM_STORAGE)

@@ -219,6 +219,14 @@ def test_a_directory_of_the_guests_own(service: Service, hosts: list[Host]) -> N
     assert told(service)[-1] == "/images/web/ was removed from node1"
 
 
+def test_a_directory_that_was_not_made_yet_holds_up_nobody(service: Service, hosts: list[Host]) -> None:
+    add(service, Disk(f"{IMAGES}/web/disk", 8, format="qcow2", backing=QCOW2.backing))
+    put(hosts[1], "base.raw", capacity=8 * MIB, content=b"another")
+    assert service.live_migrate(WEB, block=True).status_int == 202
+    assert end(service).status is Status.ERROR
+    assert f"{IMAGES}/web" not in hosts[1].directories
+
+
 def test_a_failure_in_the_middle_leaves_nothing(service: Service, hosts: list[Host]) -> None:
     add(service, QCOW2, ISO)
     before = files(service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -156,3 +157,28 @@ def test_a_stream_needs_no_pool_once_it_has_begun(pair: Pair, place: Place) -> N
     assert pair.code(stream.recv, 1000) is not None
     for call in (volume.info, volume.delete):
         assert pair.code(call) == place.libvirt.VIR_ERR_NO_STORAGE_POOL
+
+
+def test_a_directory_that_is_not_there(pair: Pair, place: Place) -> None:
+    """It is told by its errno. It is made where that is asked for, and removed by a pool that is not active, if it is empty."""
+    libvirt, path = place.libvirt, f"{place.path}/contract"
+    xml = POOL.format("directory", path)
+    with pytest.raises(libvirt.libvirtError) as failed:
+        pair.source.storagePoolCreateXML(xml, 0)
+    assert (failed.value.get_error_code(), failed.value.get_int1()) == (libvirt.VIR_ERR_SYSTEM_ERROR, errno.ENOENT)
+    pool = pair.source.storagePoolCreateXML(xml, libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD)
+    place.make(pool, "base.raw", MIB)
+    assert pair.code(pool.delete) == libvirt.VIR_ERR_OPERATION_INVALID
+    pool.destroy()
+    defined = pair.source.storagePoolDefineXML(xml, 0)
+    try:
+        with pytest.raises(libvirt.libvirtError) as failed:
+            defined.delete()
+        assert failed.value.get_int1() == errno.ENOTEMPTY
+        defined.create()
+        defined.storageVolLookupByName("base.raw").delete()
+        defined.destroy()
+        defined.delete()
+    finally:
+        defined.undefine()
+    assert pair.code(pair.source.storagePoolCreateXML, xml, 0) == libvirt.VIR_ERR_SYSTEM_ERROR

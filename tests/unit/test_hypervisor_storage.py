@@ -85,7 +85,16 @@ def test_images_are_made_and_removed(world: World) -> None:
     assert made == File(8 * MIB, 0, "qcow2", b"", ("/srv/base", "raw"), ("0640", "7", "8"))
     assert storage.remove(world.b, "/srv/web & co", "tag") is True
     assert storage.remove(world.b, "/srv/web & co", "tag") is False
+    assert storage.remove(world.b, "/nowhere/web", "tag") is False
     assert world.names("b") == {"base"}
+
+
+def test_a_file_that_cannot_be_removed_is_not_taken_for_gone(world: World) -> None:
+    """Somebody defined a pool there, and it is in the way."""
+    with world.a.use() as connection:
+        connection.storagePoolDefineXML(POOL.format("mine"), 0)
+    with pytest.raises(exceptions.HypervisorError, match="conflict"):
+        storage.remove(world.a, "/srv/web", "tag")
 
 
 def test_nothing_is_overwritten(world: World) -> None:

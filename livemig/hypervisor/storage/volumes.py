@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from errno import ENOENT
 from itertools import groupby
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ def make(host: Hypervisor, blank: Blank, tag: str) -> None:
 
 
 def remove(host: Hypervisor, path: str, tag: str) -> bool:
-    """Remove a file; False when there was none."""
+    """Remove a file; False when there was none, or not even its directory."""
     place = PurePosixPath(path)
 
     def delete(pool: Any) -> bool:
@@ -86,7 +87,12 @@ def remove(host: Hypervisor, path: str, tag: str) -> bool:
         return True
 
     with host.apart() as connection:
-        return in_pool(host, connection, str(place.parent), tag, delete)
+        try:
+            return in_pool(host, connection, str(place.parent), tag, delete)
+        except host.libvirt.libvirtError as error:
+            if error.get_int1() != ENOENT:  # virReportSystemError has the errno there
+                raise
+            return False
 
 
 def _by_directory(paths: Iterable[str]) -> Mapping[str, list[str]]:
