@@ -12,6 +12,7 @@ from livemig.conductor.agents import Agents
 from livemig.conf import HostSettings
 from livemig.db.store import Store
 from livemig.facts import Disconnected, HostEvent, ServerChanged
+from livemig.hypervisor import storage
 from livemig.hypervisor.connection import Hypervisor
 from livemig.runtime import Event, Mailbox, Runtime, Task
 
@@ -104,6 +105,7 @@ class Watcher:
         self.settled.set()
         if not self._followed:
             LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
+            storage.sweep(self.hypervisor)
         self._followed, self._said = True, ""
         if self.hypervisor.learn_processors():
             self._look_at_host()

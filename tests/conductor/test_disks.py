@@ -462,3 +462,14 @@ def test_an_abort_while_it_waits_for_the_files_of_another(service: Service, host
     assert end(service).status is Status.CANCELLED
     assert end(service, first).status is Status.COMPLETED
     assert set(files(service)["node2"]) == {"base.raw", "first.qcow2"}
+
+
+def test_pools_that_a_dead_conductor_left_are_swept(service: Service, hosts: list[Host]) -> None:
+    service.fleet.add_local_directory("node2", "/mine")
+    with service.conductor.inventory.get("node2").hypervisor.use() as connection:  # type: ignore[union-attr]
+        connection.storagePoolDefineXML(f"<pool type='dir'><name>livemig-left</name><target><path>{IMAGES}</path></target></pool>", 0)
+        connection.storagePoolCreateXML(f"<pool type='dir'><name>livemig-too</name><target><path>{SHARED}</path></target></pool>", 0)
+        connection.storagePoolDefineXML("<pool type='dir'><name>mine</name><target><path>/mine</path></target></pool>", 0)
+    service.restart_conductor()
+    service.runtime.sleep(1)
+    assert list(hosts[1].pools) == ["mine"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from livemig.hypervisor.storage.pools import PREFIX as PREFIX
 from livemig.hypervisor.storage.pools import make_directory as make_directory
 from livemig.hypervisor.storage.pools import remove_directory as remove_directory
+from livemig.hypervisor.storage.pools import sweep as sweep
 from livemig.hypervisor.storage.probe import same_directory as same_directory
 from livemig.hypervisor.storage.streams import copy as copy
 from livemig.hypervisor.storage.streams import same_content as same_content

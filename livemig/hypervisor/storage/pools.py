@@ -40,7 +40,7 @@ def in_pool(host: Hypervisor, connection: Any, directory: str, tag: str, work: C
             tries -= 1
             if not tries or error.get_error_code() not in lost:
                 raise
-            _forget(host, connection)
+            _forget(host, connection, libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE)
 
 
 def _once(host: Hypervisor, connection: Any, directory: str, tag: str, work: Callable[[Any], T]) -> T:
@@ -96,9 +96,17 @@ def remove_directory(host: Hypervisor, directory: str, tag: str) -> bool:
     return True
 
 
-def _forget(host: Hypervisor, connection: Any) -> None:
-    """A pool that was defined to remove its directory, by somebody who died, would be in everybody's way."""
+def sweep(host: Hypervisor) -> None:
+    """Take away the pools that somebody left who died. Whoever is just using one makes another."""
+    with host.use() as connection:
+        _forget(host, connection, 0)
+
+
+def _forget(host: Hypervisor, connection: Any, which: int) -> None:
+    """One that was defined to remove its directory would be in everybody's way."""
     with suppress(host.libvirt.libvirtError):
-        for pool in connection.listAllStoragePools(host.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE):
+        for pool in connection.listAllStoragePools(which):
             if pool.name().startswith(PREFIX):
-                pool.undefine()
+                for step in (pool.destroy, pool.undefine):  # a transient one is gone after the first
+                    with suppress(host.libvirt.libvirtError):
+                        step()
