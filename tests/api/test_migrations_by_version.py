@@ -330,7 +330,7 @@ def test_with_all_others_disabled_there_is_no_host(world: World) -> None:
     for name in ("node2", "node3"):
         world.ask("PUT", f"/v2.1/os-services/{service_uuid(name)}", "2.53", {"status": "disabled"})
     answer = move(world, "2.1", None)
-    assert (answer.status_int, answer.json["badRequest"]["message"]) == (400, NOWHERE)
+    assert (answer.status_int, answer.json["badRequest"]["message"]) == (400, f"{NOWHERE} node2: disabled; node3: disabled")
 
 
 def test_a_forced_migration_goes_to_a_disabled_host(world: World) -> None:
