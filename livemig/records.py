@@ -152,7 +152,7 @@ class Action:
 @dataclass(frozen=True, slots=True)
 class LeftFile:
     """A file that is to be removed from a host once its migration has ended: `after` it has "completed" (the source's copy) or "failed" (what was made);
-    "now" when that has begun."""
+    "now" when that has begun, "planned" while it is not even made."""
 
     host: str
     path: str

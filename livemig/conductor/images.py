@@ -18,7 +18,7 @@ from livemig.conductor import disks
 from livemig.conductor.checks.disks import images_not_there, read_only_images_same
 from livemig.conductor.checks.situation import Situation
 from livemig.conductor.inventory import Inventory
-from livemig.db.files import COMPLETED, FAILED, NOW, is_due
+from livemig.db.files import COMPLETED, FAILED, NOW, PLANNED, is_due
 from livemig.db.store import Store
 from livemig.facts import Image, Storage
 from livemig.hypervisor import storage
@@ -102,6 +102,7 @@ class Images:
         for image in wanted.found(there):
             self._check_same(migration, ends, image)
         for directory in _directories(wanted, found[1]):
+            self._begin(migration, f"{directory}/")
             storage.make_directory(ends[1], directory, migration.uuid)
         for image in wanted.copies(there):
             self._copy(migration, ends, image)
@@ -137,7 +138,7 @@ class Images:
     def _journal(self, migration: Migration, wanted: disks.Needs, found: Storage) -> tuple[list[LeftFile], list[LeftFile]]:
         destination = migration.destination or ""
         paths = [f"{directory}/" for directory in _directories(wanted, found)] + _paths(wanted, found)
-        made = [LeftFile(destination, path, FAILED) for path in paths]
+        made = [LeftFile(destination, path, PLANNED) for path in paths]
         used = [LeftFile(destination, image.path, FAILED) for image in wanted.found(found.there)]
         if self._conf.libvirt.live_migration_remove_source_disks:
             made += [LeftFile(migration.source, path, COMPLETED) for path in wanted.own]
@@ -153,13 +154,32 @@ class Images:
 
     def _copy(self, migration: Migration, ends: tuple[Hypervisor, Hypervisor], image: Image) -> None:
         self._note(migration, f"{image.path} is copied to the destination ({_mib(image.length)})")
-        storage.copy(*ends, image, migration.uuid, self._teller(migration, f"copied of {image.path}", image.length))
+        self._create(migration, ends[1], Blank(image.path, "raw", image.length, image.permissions))
+        storage.fill(*ends, image, migration.uuid, self._teller(migration, f"copied of {image.path}", image.length))
 
     def _make(self, migration: Migration, destination: Hypervisor, blank: Blank) -> None:
-        self._go_on(migration)
-        storage.make(destination, blank, migration.uuid)
+        self._create(migration, destination, blank)
         above = f" on {blank.backing.path}" if blank.backing else ""
         self._note(migration, f"{blank.path} was made at the destination ({blank.format}, {_mib(blank.capacity)}{above})")
+
+    def _begin(self, migration: Migration, path: str) -> LeftFile:
+        planned = LeftFile(migration.destination or "", path, PLANNED)
+        if not self._store.files.begin(migration.id, self._owner, planned):
+            raise _Stopped
+        return planned
+
+    def _create(self, migration: Migration, destination: Hypervisor, blank: Blank) -> None:
+        """A file that has come there since it was planned is somebody else's, and stays."""
+        if blank.path in storage.look(destination, [blank.path], migration.uuid)[0]:
+            raise exceptions.DestinationDiskExists(path=blank.path)
+        planned = self._begin(migration, blank.path)
+        try:
+            storage.make(destination, blank, migration.uuid)
+        except exceptions.HypervisorUnavailable:
+            raise  # nobody knows whether it was made
+        except exceptions.HypervisorError:
+            self._store.files.take_back(migration.id, planned)
+            raise
 
     def _teller(self, migration: Migration, what: str, length: int) -> Callable[[int], None]:
         """Counts bytes, says now and then how many, and stops it when somebody wishes so."""

@@ -22,7 +22,7 @@ from livemig.runtime import Runtime
 from livemig.states import Status
 
 _SETTLED = (Status.RUNNING.value, Status.POST_COPY.value)  # in which a migration makes no files
-COMPLETED, FAILED, NOW = "completed", "failed", "now"  # `LeftFile.after`
+PLANNED, COMPLETED, FAILED, NOW = "planned", "completed", "failed", "now"  # `LeftFile.after`
 
 Place = tuple[str, str]  # host, path
 
@@ -37,7 +37,7 @@ class Files:
 
     @retried
     def write_down(self, migration_id: int, owner: str, made: Iterable[LeftFile], used: Iterable[LeftFile]) -> Sequence[int] | None:
-        """Before files are made. Those `used` are there already; of them only what another migration has made is written down.
+        """Before files are made, which are planned by now. Those `used` are there already; of them only what another migration has made is written down.
 
         Returns the migrations that must be waited for, since they are just making or removing one of these files; nothing is written down then.
         None when the migration may not prepare any more: it was aborted, or `owner` has lost its lease.
@@ -56,6 +56,23 @@ class Files:
             files = (*to_files(row.files), *made, *(file for file in used if _place(file) in shared))
             _write(row, dict.fromkeys(files))
             return ()
+
+    @retried
+    def begin(self, migration_id: int, owner: str, planned: LeftFile) -> bool:
+        """Before a planned file is made: from now on it is to be removed. False when the migration may not prepare any more."""
+        with self._database.write() as session:
+            row = session.get_one(models.Migration, migration_id)
+            if row.status != Status.PREPARING.value or row.lease_owner != owner:
+                return False
+            _write(row, [replace(file, after=FAILED) if file == planned else file for file in to_files(row.files)])
+            return True
+
+    @retried
+    def take_back(self, migration_id: int, planned: LeftFile) -> None:
+        """It was not made after all: what is there is not ours."""
+        with self._database.write() as session:
+            row = session.get_one(models.Migration, migration_id)
+            _write(row, [file for file in to_files(row.files) if file != replace(planned, after=FAILED)])
 
     def may_go_on(self, migration_id: int, owner: str) -> bool:
         """Whether `owner` may still prepare it."""

@@ -59,6 +59,8 @@ class Directory:
     capacity_mib: int = 1024 * 1024
     full: bool = False
     files: dict[str, File] = field(default_factory=dict)
+    late: dict[str, File] = field(default_factory=dict)
+    """Files that somebody else puts there just before a volume of that name is made."""
 
     @property
     def available(self) -> int:
@@ -89,6 +91,8 @@ class Pool:
         self.seen = set(self.directory.files)
 
     def create(self, name: str, file: File) -> None:
+        if name in self.directory.late:
+            self.directory.files[name] = self.directory.late.pop(name)
         if name in self.seen:
             raise errors.VOLUME_TAKEN(name=name)
         if name in self.directory.files:

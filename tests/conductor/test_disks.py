@@ -448,6 +448,21 @@ def test_a_host_that_is_none_of_ours_any_more_is_left_alone(service: Service, ho
     assert files(service)["node3"] == {}
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["seen in time", "at the last moment"])
+def test_a_file_that_comes_into_the_way_while_others_are_copied(service: Service, hosts: list[Host], known: bool) -> None:
+    """It is not ours, and stays, though its path is one that we had planned for."""
+    copying(service, hosts)
+    service.runtime.sleep(3)
+    directory = hosts[1].directories[IMAGES]
+    if known:
+        put(hosts[1], "web.qcow2", capacity=8 * MIB, content=b"somebody's")
+    else:
+        directory.late["web.qcow2"] = File(content=b"somebody's")
+    hosts[0].stream_mib_s = 0.0
+    assert end(service).status is Status.ERROR
+    assert files(service)["node2"] == {"web.qcow2": b"somebody's"}
+
+
 def test_an_abort_while_it_waits_for_the_files_of_another(service: Service, hosts: list[Host]) -> None:
     service.conf.set_override("max_concurrent_live_migrations", 2)
     service.conductor.reload()

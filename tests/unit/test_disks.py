@@ -14,7 +14,7 @@ from livemig.conductor import disks
 from livemig.conductor.checks import disks as checks
 from livemig.conductor.checks.situation import End, Situation
 from livemig.conductor.disks import Needs, Way
-from livemig.db.files import COMPLETED, FAILED, NOW, is_due
+from livemig.db.files import COMPLETED, FAILED, NOW, PLANNED, is_due
 from livemig.exceptions import DestinationDiskExists, InvalidLocalStorage, InvalidSharedStorage, MigrationPreCheckError, Refused
 from livemig.facts import Backing, Disk, Guest, HostFacts, Image, MigrationRequest, Outcome, Presence, ServerFacts, Space, Storage
 from livemig.hypervisor.storage import Blank
@@ -269,6 +269,19 @@ def test_it_is_written_down_before_it_is_made(service: Service) -> None:
     finish(service, migration, Status.CANCELLED)
     assert not files.may_go_on(migration.id, MINE)
     assert files.write_down(migration.id, MINE, [IMAGE], []) is None
+
+
+def test_what_is_planned_is_not_ours_yet(service: Service) -> None:
+    files, migration = service.store.files, preparing(service, "a")
+    planned, other = replace(IMAGE, after=PLANNED), replace(BASE_FILE, after=PLANNED)
+    assert files.write_down(migration.id, MINE, [planned, other], []) == ()
+    assert files.begin(migration.id, MINE, planned) and not files.begin(migration.id, OTHERS, other)
+    assert service.store.migrations.get(migration.id).files == (IMAGE, other)
+    files.take_back(migration.id, planned)
+    finish(service, migration, Status.CANCELLED)
+    assert not files.begin(migration.id, MINE, other)
+    row = service.store.migrations.get(migration.id)
+    assert row.files == (other,) and not is_due(other, row)
 
 
 def test_one_waits_for_the_other(service: Service) -> None:

@@ -99,11 +99,8 @@ def test_a_file_that_cannot_be_removed_is_not_taken_for_gone(world: World) -> No
 
 def test_nothing_is_overwritten(world: World) -> None:
     world.put("b", "web", content=b"somebody's")
-    world.put("a", "web", content=b"mine", capacity=4)
     with pytest.raises(exceptions.HypervisorError, match="exists already"):
         storage.make(world.b, Blank("/srv/web", "raw", MIB), "tag")
-    with pytest.raises(exceptions.HypervisorError, match="exists already"):
-        storage.copy(world.a, world.b, Image("/srv/web", length=4), "tag", lambda _more: None)
     assert world.hosts["b"].file("/srv/web") == File(content=b"somebody's")
 
 
@@ -167,7 +164,8 @@ def copied(world: World, tell: Callable[[int], None] = lambda _more: None, **fac
     world.put("a", "web", **facts)
     source = world.hosts["a"].file("/srv/web")
     assert source is not None
-    storage.copy(world.a, world.b, Image("/srv/web", length=source.length, permissions=("0640", "7", "8")), "tag", tell)
+    storage.make(world.b, Blank("/srv/web", "raw", source.length, ("0640", "7", "8")), "tag")
+    storage.fill(world.a, world.b, Image("/srv/web", length=source.length), "tag", tell)
     made = world.hosts["b"].file("/srv/web")
     assert made is not None
     return made

@@ -10,7 +10,7 @@ from livemig.hypervisor.storage.pools import make_directory as make_directory
 from livemig.hypervisor.storage.pools import remove_directory as remove_directory
 from livemig.hypervisor.storage.pools import sweep as sweep
 from livemig.hypervisor.storage.probe import same_directory as same_directory
-from livemig.hypervisor.storage.streams import copy as copy
+from livemig.hypervisor.storage.streams import fill as fill
 from livemig.hypervisor.storage.streams import same_content as same_content
 from livemig.hypervisor.storage.users import used as used
 from livemig.hypervisor.storage.volumes import Blank as Blank

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from livemig.facts import Image
 from livemig.hypervisor.storage.pools import in_pool
-from livemig.hypervisor.storage.volumes import Blank, make
 
 if TYPE_CHECKING:
     from livemig.hypervisor.connection import Hypervisor
@@ -24,9 +23,8 @@ CHUNK = 256 * 1024  # about the most that one message of libvirt's carries
 _AT_HOLE = -3
 
 
-def copy(source: Hypervisor, destination: Hypervisor, image: Image, tag: str, tell: Tell) -> None:
-    """Make the file at the destination as it is at the source. Raises HypervisorError, and what `tell` raises; then a part of it is there."""
-    make(destination, Blank(image.path, "raw", image.length, image.permissions), tag)
+def fill(source: Hypervisor, destination: Hypervisor, image: Image, tag: str, tell: Tell) -> None:
+    """Give the file at the destination, which was made as a raw one, what it has at the source. Raises HypervisorError, and what `tell` raises."""
     with closing(_read(source, image.path, tag)) as chunks, _written(destination, image, tag) as stream:
         for length, found in chunks:
             _send(stream, length, found)
