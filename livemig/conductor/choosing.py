@@ -106,7 +106,7 @@ class Chooser:
 
 def _raise_hopeless(situation: Situation, checks: Sequence[Check]) -> None:
     """Raise a check's error if it would be so at any destination: it is about the guest, its source or the request alone."""
-    nowhere = replace(situation, destination=End("", known=False), offer=Offer(), cpu_fits=None, shared={}, probe_error=None)
+    nowhere = replace(situation, destination=End("", known=False), offer=Offer(), cpu_fits=None, shared={}, storage=None, probe_error=None)
     anywhere = {name for name, _refusal in refusals(nowhere)}
     for name, refusal in checks:
         if name in anywhere:

@@ -488,3 +488,18 @@ def test_pools_that_a_dead_conductor_left_are_swept(service: Service, hosts: lis
     service.restart_conductor()
     service.runtime.sleep(1)
     assert list(hosts[1].pools) == ["mine"]
+
+
+def test_what_one_host_lacks_another_may_have(service: Service, hosts: list[Host]) -> None:
+    """No directory, a file in the way, no room: each speaks for one destination only."""
+    add(service, RAW)
+    put(hosts[1], "web.raw", capacity=MIB)
+    assert service.live_migrate(WEB, None, block=True).status_int == 202
+    assert end(service).status is Status.COMPLETED
+    assert service.fleet.running_on(WEB) == ["node3"]
+    hosts[0].directories[IMAGES].capacity_mib = 1
+    answer = service.live_migrate(WEB, None, block=True)
+    message = answer.json["badRequest"]["message"]
+    assert answer.status_int == 400
+    assert message.startswith("No valid host was found. There are not enough hosts available. node1: Migration pre-check error: Unable to migrate")
+    assert "; node2: " in message
