@@ -136,7 +136,7 @@ class Migration:
         self._move()
         if self.copy.stage is Stage.POST_COPY:
             return
-        if not self.copy.started or self.target is None or self.phase != "copy":
+        if not self.copy.started or self.target is None or self.phase != "copy" or self._doom:
             raise errors.POSTCOPY_TOO_EARLY()
         self.copy.start_post_copy()
         self.source.become(*POST_COPY[0])

@@ -1,0 +1,40 @@
+"""The simulation: no seed breaks a promise, the same seed is the same course of events, and mistakes are found. LIVEMIG_SEEDS sets how many seeds."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from tests.simulation.__main__ import divided, search, told
+
+SEEDS = int(os.environ.get("LIVEMIG_SEEDS", "40"))
+ANY = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+FOUND_BY = {  # mistake → the seed from which it is looked for: one that found it before
+    "a host that is away has nothing": 0,
+    "cast without row": 6,
+    "limits of one's own": 6,
+    "no adoption": 2,
+    "state before row": 24,
+    "trust in the return code": 12,
+}
+
+
+@pytest.mark.timeout(3600)
+def test_no_seed_breaks_a_promise() -> None:
+    result = divided(0, SEEDS, os.cpu_count() or 1)
+    assert result["broken"] == []
+    assert {"completed", "cancelled", "failed", "error"} <= set(result["ends"])
+
+
+def test_a_seed_is_always_the_same_course_of_events() -> None:
+    one, other = ([ANY.sub("UUID", line) for line in told(7, None)] for _ in range(2))
+    assert one == other
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mistake", FOUND_BY)
+def test_a_mistake_is_found(mistake: str) -> None:
+    begin = FOUND_BY[mistake]
+    assert search(range(begin, begin + 500), mistake)["broken"]

@@ -1,0 +1,326 @@
+"""The whole service in one process on a virtual clock: API, store, conductors and fleet; what it must always be, and how it must end."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from livemig import exceptions
+from livemig.api.loading import load_application
+from livemig.api.request import Request, Services
+from livemig.conductor.service import Conductor
+from livemig.db.engine import Database
+from livemig.db.store import Store
+from livemig.policies import Policies
+from livemig.states import FINAL, NEXT, Status
+from livemig.testing.fleet import Fleet, guest_uuid
+from livemig.testing.migration import Migration as Job
+from livemig.testing.runtime import VirtualRuntime, VirtualTask
+from tests.service import HOSTS, configured, tables
+from tests.simulation.broker import Broker, Client
+from tests.simulation.process import Killed, Outages, Process, ProcessDatabase
+
+GUESTS = ("web", "db", "busy", "cache")
+CONDUCTORS = ("conductor1", "conductor2")
+OUTBOUND_LIMIT = 1
+SETTLE_S = 400.0
+OPTIONS = {
+    "max_concurrent_live_migrations": OUTBOUND_LIMIT,
+    "api__conductor_timeout": 10,
+    "libvirt__live_migration_completion_timeout": 20,
+    "libvirt__live_migration_downtime_delay": 3,
+}
+
+
+# What an operator may have set.
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"libvirt__live_migration_policy": "must-finish"},
+    {"libvirt__live_migration_policy": "post-copy"},
+    {"libvirt__live_migration_policy": "minimal-downtime"},
+    {"libvirt__live_migration_permit_post_copy": True, "libvirt__live_migration_link_bandwidth": 500},
+    {"libvirt__live_migration_other_destinations": 2, "max_concurrent_incoming_live_migrations": 1},
+)
+
+
+class Violation(AssertionError):
+    """Something that must never be."""
+
+
+class WatchedRuntime(VirtualRuntime):
+    """Has the world looked at whenever another thread goes on."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.look: Any = lambda: None
+
+    def _choose(self) -> VirtualTask:
+        self.look()
+        return super()._choose()
+
+
+@dataclass
+class Asked:
+    """A request for a migration that the API has said yes to."""
+
+    server: str
+    request_id: str
+
+
+@dataclass
+class World:
+    """`seed` decides everything that happens in it."""
+
+    seed: int
+    directory: Path
+    accepted: list[Asked] = field(default_factory=list)
+    killed: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.runtime = WatchedRuntime(self.seed)
+        self.chance = random.Random(f"world {self.seed}")
+        self.fleet = Fleet(self.runtime)
+        for name in HOSTS:
+            self.fleet.add_host(name, keepalive=(2, 3))
+        for name in GUESTS:
+            speed = 5000 if name == "busy" else self.chance.choice((1, 200))
+            self.fleet.add_guest(name, self.chance.choice(HOSTS), memory_mib=1024, dirty_mib_s=speed, persistent=name != "cache")
+        self.settings = self.chance.randrange(len(SETTINGS))
+        self.servers = {name: guest_uuid(name) for name in GUESTS}
+        self.outages = Outages(self.chance)
+        self.broker = Broker(self.runtime, self.chance)
+        file = self.directory / f"{self.seed}.sqlite"
+        file.write_bytes(tables())
+        self.database = Database(f"sqlite:///{file}?timeout=0.01", sqlite_synchronous=False)
+        self.store = Store(self.database, self.runtime)
+        self.conductors: dict[str, Process] = {}
+        self.api: Process
+        self.trouble: list[str] = []
+        self.asking: list[VirtualTask] = []
+        self.runtime.look = self.look
+
+    # Processes
+
+    def start(self) -> None:
+        for name in CONDUCTORS:
+            self.start_conductor(name)
+        self.start_api()
+        self.runtime.sleep(3)
+
+    def start_conductor(self, name: str) -> None:
+        process = self.conductors[name] = Process(self.runtime, name)
+        store = Store(ProcessDatabase(self.database, process, self.outages), process)  # type: ignore[arg-type]
+        conductor = Conductor(_conf(name, self.settings), store, process.libvirt(self.fleet), process)
+        self.broker.listening[process] = conductor
+        process.start("start", self._run_conductor, conductor, process)
+
+    def _run_conductor(self, conductor: Conductor, process: Process) -> None:
+        """One that meets no database ends; its supervisor starts another a little later."""
+        try:
+            conductor.start()
+        except exceptions.DatabaseUnavailable:
+            process.sleep(1)
+            self.kill_conductor(process.name)
+            self.start_conductor(process.name)
+
+    def kill_conductor(self, name: str) -> None:
+        process = self.conductors[name]
+        self.broker.listening.pop(process, None)
+        process.kill()
+
+    def start_api(self) -> None:
+        process = self.api = Process(self.runtime, "api")
+        store = Store(ProcessDatabase(self.database, process, self.outages), process)  # type: ignore[arg-type]
+        conf = _conf("api", self.settings)
+        services = Services(conf, store, Client(self.broker, process), process, Policies(conf, self.runtime), (), self.runtime.now())  # type: ignore[arg-type]
+        self.application = load_application(services)
+
+    # What is asked of it
+
+    def ask(self, function: Callable[..., None], *arguments: Any) -> None:
+        """In a thread of the API process."""
+        self.asking.append(self.api.start("request", function, *arguments))
+
+    def request(self, method: str, path: str, version: str, body: Any = None) -> Any:
+        """The answer, or None when the API process died meanwhile."""
+        headers = {"OpenStack-API-Version": f"compute {version}"}
+        given = {} if body is None else {"json": body}
+        try:
+            return Request.blank(path, method=method, headers=headers, **given).get_response(self.application)
+        except Killed:
+            return None
+
+    def migrate(self, name: str, host: str | None, version: str) -> None:
+        """Ask for it; who is told yes must find his migration's row."""
+        asked: dict[str, Any] = {"host": host, "block_migration": False if version == "2.1" else "auto"}
+        if version == "2.1":
+            asked["disk_over_commit"] = False
+        answer = self.request("POST", f"/v2.1/servers/{self.servers[name]}/action", version, {"os-migrateLive": asked})
+        if answer is not None and answer.status_int == 202:
+            self.accepted.append(Asked(self.servers[name], answer.headers["x-compute-request-id"]))
+        self.suspicious(answer, (202, 400, 404, 409, 503))
+
+    def end(self, name: str, how: str) -> None:
+        """Abort the migration of a server that is under way, or force it to complete."""
+        server = self.servers[name]
+        listed = self.request("GET", f"/v2.1/servers/{server}/migrations", "2.80")
+        if listed is None or listed.status_int != 200:
+            return
+        for migration in listed.json["migrations"]:
+            path = f"/v2.1/servers/{server}/migrations/{migration['id']}"
+            answer = self.request("DELETE", path, "2.80") if how == "abort" else self.request("POST", f"{path}/action", "2.80", {"force_complete": None})
+            self.suspicious(answer, (202, 400, 404, 409, 503))
+
+    def suspicious(self, answer: Any, expected: tuple[int, ...]) -> None:
+        if answer is not None and answer.status_int not in expected:
+            self.trouble.append(f"an answer of {answer.status_int}: {answer.text}")
+
+    # What must be
+
+    def look(self) -> None:
+        """At every step."""
+        for name, server in self.servers.items():
+            running = [host.name for host in self.fleet.hosts.values() if (domain := host.domains.get(server)) and domain.runs]
+            if len(running) > 1:
+                self.trouble.append(f"{name} runs on {' and '.join(running)}")
+        for host in self.fleet.hosts.values():
+            leaving = sum(1 for job in host.jobs if _moves(job) and job.source.host is host)
+            if leaving > OUTBOUND_LIMIT:
+                self.trouble.append(f"{leaving} migrations leave {host.name}")
+        if self.trouble:
+            self.runtime.look = lambda: None
+
+    def heal(self) -> None:
+        """Everything is as it should be again; whatever is dead is started again."""
+        self.outages.database_away = self.outages.flaky = self.broker.away = self.broker.lossy = False
+        self.fleet.set_cuts(())
+        for host in self.fleet.hosts.values():
+            host.up, host.hung, host.isolated, host.migration_error = True, False, False, None
+        for name in CONDUCTORS:
+            self.conductors[name].frozen = False
+            if not self.conductors[name].alive:
+                self.start_conductor(name)
+        if not self.api.alive:
+            self.start_api()
+
+    def settle(self) -> None:
+        """Wait until nothing is under way. Raises Violation when something stays so."""
+        deadline = self.runtime.monotonic() + SETTLE_S
+        while self._under_way() and not self.trouble:
+            if self.runtime.monotonic() > deadline:
+                raise Violation(f"still under way: {self._under_way()}")
+            self.runtime.sleep(1)
+        self.runtime.sleep(10)
+
+    def judge(self) -> None:
+        """At the end. Raises Violation."""
+        if self.trouble:
+            raise Violation("; ".join(self.trouble))
+        for name, server in self.servers.items():
+            self._judge_server(name, server)
+        for asked in self.accepted:
+            mine = [each for each in self.store.migrations.of_server(asked.server) if each.request_id == asked.request_id]
+            if len(mine) != 1 or mine[0].status not in FINAL:
+                raise Violation(f"an accepted request of {asked.server} came to nothing: {mine}")
+        for server in self.servers.values():
+            history = list(reversed(self.store.migrations.of_server(server)))
+            for migration in history:
+                self._judge_log(migration)
+            if server not in self.killed:
+                self._judge_history(history)
+
+    def ends(self) -> dict[str, int]:
+        """How many migrations ended how."""
+        found: dict[str, int] = {}
+        for server in self.servers.values():
+            for migration in self.store.migrations.of_server(server):
+                found[str(migration.status)] = found.get(str(migration.status), 0) + 1
+        return found
+
+    def stories(self) -> Iterator[str]:
+        """The event logs, for people."""
+        for name, server in self.servers.items():
+            for migration in reversed(self.store.migrations.of_server(server)):
+                yield f"{name}: migration {migration.id}: {migration.source} → {migration.destination}: {migration.status}: {migration.reason or ''}"
+                yield from (f"    {event.at:%H:%M:%S.%f} {event.kind}: {event.text}" for event in self.store.migrations.events(migration.id))
+
+    def close(self) -> None:
+        self.runtime.look = lambda: None
+        for process in [*self.conductors.values(), self.api]:
+            process.kill()
+        self.runtime.close()
+        self.database.close()
+
+    def _under_way(self) -> list[str]:
+        if any(task.is_alive() for task in self.asking):
+            return ["a request"]
+        open_rows = [f"migration {each.id} {each.status}" for each in self.store.migrations.open()]
+        return open_rows + [f"{name} is {state}" for name, server in self.servers.items() if (state := self._task_state(server))]
+
+    def _task_state(self, server: str) -> str | None:
+        try:
+            return self.store.servers.get(server).task_state
+        except exceptions.ServerNotFound:  # a transient one that was killed
+            return None
+
+    def _judge_server(self, name: str, server: str) -> None:
+        running = self.fleet.running_on(server)
+        if server in self.killed:
+            return
+        shown = self.store.servers.get(server)
+        if running != [shown.host] or shown.vm_state != "active":
+            raise Violation(f"{name} runs on {running}, and is shown {shown.vm_state} on {shown.host}")
+        copies = [copy.host.name for copy in self.fleet.copies(server)]
+        if copies != running:
+            raise Violation(f"{name} runs on {running}, and is left on {copies}")
+
+    def _judge_history(self, history: list[Any]) -> None:
+        """A guest that nothing killed is where its last migration says, and never was lost."""
+        for before, after in itertools.pairwise(history):
+            ended_on = before.destination if before.status is Status.COMPLETED else before.source
+            if after.source != ended_on:
+                raise Violation(f"migration {before.id} ended {before.status} on {ended_on}, migration {after.id} began on {after.source}")
+        for migration in history:
+            if migration.reason and migration.reason.startswith("The guest was found on neither host"):
+                raise Violation(f"migration {migration.id} lost a guest that lives")
+
+    def _judge_log(self, migration: Any) -> None:
+        events = self.store.migrations.events(migration.id)
+        words = [event.text.partition(":")[0] for event in events if event.kind == "status"]
+        statuses = [Status(word) for word in words]
+        if not statuses or statuses[-1] is not migration.status:
+            raise Violation(f"the event log of migration {migration.id} ends {words}, its row is {migration.status}")
+        for before, after in itertools.pairwise(statuses):
+            if after not in NEXT[before]:
+                raise Violation(f"migration {migration.id} went from {before} to {after}")
+        if migration.status is not Status.COMPLETED and not migration.reason:
+            raise Violation(f"nothing says why migration {migration.id} ended {migration.status}")
+
+
+@contextmanager
+def world(seed: int) -> Iterator[World]:
+    """A world that has begun, in a directory of its own."""
+    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
+        made = World(seed, Path(directory))
+        try:
+            made.start()
+            yield made
+        finally:
+            made.close()
+
+
+def _moves(job: Job) -> bool:
+    """Whether it still takes something of its hosts' network."""
+    return job.phase in ("prepare", "copy") and job.error is None
+
+
+@cache
+def _conf(name: str, settings: int) -> Any:
+    return configured(Path("/nonexistent"), {**OPTIONS, **SETTINGS[settings], "host": name}, None)
