@@ -10,7 +10,7 @@ from livemig.states import Status
 from tests.lab.stage import RUNTIME, Stage
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
-SETTINGS = "[libvirt]\nlive_migration_permit_post_copy = true\nlive_migration_bandwidth = 4\n"
+SETTINGS = "[libvirt]\nlive_migration_permit_post_copy = true\nlive_migration_bandwidth = 4\nlive_migration_link_bandwidth = 5\n"
 
 
 def test_interrupted_and_resumed(stage: Stage) -> None:
@@ -30,9 +30,9 @@ def test_interrupted_and_resumed(stage: Stage) -> None:
 
 
 def interrupt(stage: Stage, guest: Guest) -> None:
+    """Its speed is limited by QEMU, not by a slow link: on one whose buffers are full QEMU 7.2 hung each time it was resumed."""
     source = guest.where()
     assert source is not None
-    source.slow(60)
     migration = stage.under_way(guest)
     assert stage.force(migration) == 202
     stage.wait(lambda: stage.last(guest).status is Status.POST_COPY, guest, "post-copy")
@@ -41,12 +41,11 @@ def interrupt(stage: Stage, guest: Guest) -> None:
     RUNTIME.sleep(1)
     source.virsh("domjobabort", "--postcopy", guest.name)
     stage.wait(lambda: "post-copy: interrupted" in stage.story(guest), guest, "the interruption to be noticed")
-    source.heal()
 
 
 def is_resumed(stage: Stage, guest: Guest) -> bool:
     try:
-        stage.wait(lambda: stage.last(guest).status is Status.COMPLETED, guest, "its end", 20)
+        stage.wait(lambda: stage.last(guest).status is Status.COMPLETED, guest, "its end", 35)
     except (AssertionError, LabError):
         return False
     stage.end(guest)
