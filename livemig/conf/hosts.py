@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from livemig.conf.options import AGGREGATE_OPTS, HOST_OPTS
+from livemig.conf.options import AGGREGATE_OPTS, host_group
 from livemig.records import Aggregate
 
 HOST_NAME = re.compile(r"[a-zA-Z0-9._-]{1,255}")
@@ -42,12 +42,7 @@ def hosts(conf: Any) -> dict[str, HostSettings]:
 
 def links(conf: Any) -> dict[str, int]:
     """What the link of each enabled host carries for migrations, MiB/s; 0 for no limit."""
-    limits: dict[str, int] = {}
-    for name in conf.enabled_hosts:
-        conf.register_opts(HOST_OPTS, group=f"host:{name}")
-        own = conf[f"host:{name}"].live_migration_link_bandwidth
-        limits[name] = conf.libvirt.live_migration_link_bandwidth if own is None else own
-    return limits
+    return {name: _own(host_group(conf, name), conf.libvirt, "live_migration_link_bandwidth") for name in conf.enabled_hosts}
 
 
 def aggregates(conf: Any) -> tuple[Aggregate, ...]:
@@ -66,20 +61,23 @@ def _aggregate(conf: Any, number: int, name: str) -> Aggregate:
 def _host(conf: Any, name: str) -> HostSettings:
     if not HOST_NAME.fullmatch(name):
         raise ConfigurationError(f"enabled_hosts: {name!r} is no host name (letters, digits, '.', '_' and '-')")
-    group = f"host:{name}"
-    conf.register_opts(HOST_OPTS, group=group)
-    settings = conf[group]
+    settings = host_group(conf, name)
     if not settings.connection_uri:
-        raise ConfigurationError(f"[{group}] connection_uri is missing")
+        raise ConfigurationError(f"[host:{name}] connection_uri is missing")
     address = settings.live_migration_inbound_addr
     return HostSettings(
         name=name,
         connection_uri=settings.connection_uri,
         migration_uri=_migration_uri(conf, settings, name),
         inbound_address=str(address) if address else None,
-        reserved_memory_mib=conf.reserved_host_memory_mb if settings.reserved_host_memory_mb is None else settings.reserved_host_memory_mb,
-        reserved_disk_mib=conf.reserved_host_disk_mb if settings.reserved_host_disk_mb is None else settings.reserved_host_disk_mb,
+        reserved_memory_mib=_own(settings, conf, "reserved_host_memory_mb"),
+        reserved_disk_mib=_own(settings, conf, "reserved_host_disk_mb"),
     )
+
+
+def _own(settings: Any, default: Any, option: str) -> Any:
+    """A host's own value, else the one for all."""
+    return default[option] if settings[option] is None else settings[option]
 
 
 def _migration_uri(conf: Any, settings: Any, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from livemig.conf.options import LIMIT_OPTS
+from livemig.conf.options import LIMIT_OPTS, host_group
 
 _OUTGOING, _INCOMING = (option.name for option in LIMIT_OPTS)
 
@@ -24,7 +24,7 @@ class Limits:
 
 def limits(conf: Any) -> Limits:
     """The limits of now."""
-    own = {name: _own(conf, f"host:{name}") for name in conf.enabled_hosts}
+    own = {name: host_group(conf, name) for name in conf.enabled_hosts}
     return Limits(
         outgoing=conf[_OUTGOING],
         incoming=conf[_INCOMING],
@@ -32,8 +32,3 @@ def limits(conf: Any) -> Limits:
         outgoing_of={name: group[_OUTGOING] for name, group in own.items() if group[_OUTGOING] is not None},
         incoming_of={name: group[_INCOMING] for name, group in own.items() if group[_INCOMING] is not None},
     )
-
-
-def _own(conf: Any, group: str) -> Any:
-    conf.register_opts(LIMIT_OPTS, group=group)
-    return conf[group]

@@ -317,6 +317,14 @@ HOST_OPTS = [
     *POLICY_GROUP_OPTS,
 ]
 
+
+def host_group(conf: Any, name: str) -> Any:
+    """[host:NAME], whose options are not known before its name is."""
+    group = f"host:{name}"
+    conf.register_opts(HOST_OPTS, group=group)
+    return conf[group]
+
+
 GROUPS: dict[str | None, Sequence[Any]] = {
     None: DEFAULT_OPTS,
     "api": API_OPTS,

@@ -12,7 +12,7 @@ from typing import Any
 from oslo_config import cfg
 
 from livemig.conf.hosts import ConfigurationError
-from livemig.conf.options import HOST_OPTS, POLICY_GROUP_OPTS
+from livemig.conf.options import POLICY_GROUP_OPTS, host_group
 from livemig.facts import Policy
 
 # Option → field of a Policy.
@@ -60,10 +60,9 @@ def policy(conf: Any, source: str | None = None) -> Policy:
     layers: list[Mapping[str, Any]] = []
     name = conf.libvirt.live_migration_policy
     if source is not None:
-        group = f"host:{source}"
-        conf.register_opts(HOST_OPTS, group=group)
-        layers.append(_given(conf[group]))
-        own = conf[group].live_migration_policy
+        host = host_group(conf, source)
+        layers.append(_given(host))
+        own = host.live_migration_policy
         if own:
             layers.append(_named(conf, own))
             name = own
