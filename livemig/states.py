@@ -44,7 +44,8 @@ NEXT: dict[Status, frozenset[Status]] = {
 
 FINAL = frozenset(status for status, following in NEXT.items() if not following)
 IN_PROGRESS = frozenset(Status) - FINAL
-ADMITTED = frozenset({Status.PREPARING, Status.RUNNING, Status.POST_COPY})  # those that take a place under the limits
+SENDING = frozenset({Status.RUNNING, Status.POST_COPY})  # libvirt was told
+ADMITTED = SENDING | {Status.PREPARING}  # those that take a place under the limits
 
 
 def sources(status: Status) -> frozenset[Status]:

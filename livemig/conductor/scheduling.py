@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from livemig.records import Host, Member, Migration, MigrationEvent, Move, Usage
-from livemig.states import Status
+from livemig.states import SENDING
 
 AFFINITY = "livemig:affinity_group"  # keys of a server's user metadata; the value is the group's name
 ANTI_AFFINITY = "livemig:anti_affinity_group"
-
-_SENDING = (Status.RUNNING, Status.POST_COPY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ def foes_at(host: str, members: Iterable[Member], migration: int) -> int:
 
 
 def _comes_first(member: Member, migration: int) -> bool:
-    return member.status in _SENDING or (member.migration or 0) < migration
+    return member.status in SENDING or (member.migration or 0) < migration
 
 
 def may_go_elsewhere(migration: Migration, events: Iterable[MigrationEvent]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from livemig.db import models
@@ -19,9 +19,8 @@ from livemig.db.migrations import Migrations
 from livemig.db.rows import from_files, to_files, to_migration
 from livemig.records import LeftFile, Migration
 from livemig.runtime import Runtime
-from livemig.states import Status
+from livemig.states import SENDING, Status
 
-_SETTLED = (Status.RUNNING.value, Status.POST_COPY.value)  # in which a migration makes no files
 PLANNED, COMPLETED, FAILED, NOW = "planned", "completed", "failed", "now"  # `LeftFile.after`
 
 Place = tuple[str, str]  # host, path
@@ -45,7 +44,7 @@ class Files:
         with self._database.write() as session:
             self._migrations.lock(session)
             row = session.get_one(models.Migration, migration_id)
-            if row.status != Status.PREPARING.value or row.lease_owner != owner:
+            if not _prepares(owner, row):
                 return None
             others = _untidy(session, but=migration_id)
             wanted = {_place(file) for file in (*made, *used)}
@@ -62,7 +61,7 @@ class Files:
         """Before a planned file is made: from now on it is to be removed. False when the migration may not prepare any more."""
         with self._database.write() as session:
             row = session.get_one(models.Migration, migration_id)
-            if row.status != Status.PREPARING.value or row.lease_owner != owner:
+            if not _prepares(owner, row):
                 return False
             _write(row, [replace(file, after=FAILED) if file == planned else file for file in to_files(row.files)])
             return True
@@ -78,14 +77,14 @@ class Files:
         """Whether `owner` may still prepare it."""
         with self._database.read() as session:
             row = session.get_one(models.Migration, migration_id)
-            return row.status == Status.PREPARING.value and row.lease_owner == owner
+            return _prepares(owner, row)
 
     @retried
     def claim(self, migration_id: int, owner: str, seconds: float) -> Migration | None:
         """Take the lease of an ended migration whose files are to be removed. None when there are none, or somebody else is at it."""
         migration = models.Migration
         with self._database.write() as session:
-            rule = (migration.id == migration_id, migration.untidy, migration.active_server_uuid.is_(None), self._free())
+            rule = (migration.id == migration_id, migration.untidy, migration.active_server_uuid.is_(None), self._migrations.free())
             lease = {"lease_owner": owner, "lease_expires_at": self._migrations.later(seconds)}
             if not session.execute(update(migration).where(*rule).values(lease)).rowcount:  # type: ignore[attr-defined]
                 return None
@@ -125,12 +124,9 @@ class Files:
         """Ended migrations with files to be removed that nobody is at, `seconds` after their end: until then it is for the conductor that made them."""
         migration = models.Migration
         ended = self._runtime.now() - timedelta(seconds=seconds)
-        query = select(migration.id).where(migration.untidy, migration.active_server_uuid.is_(None), migration.finished_at < ended, self._free())
+        query = select(migration.id).where(migration.untidy, migration.active_server_uuid.is_(None), migration.finished_at < ended, self._migrations.free())
         with self._database.read() as session:
             return session.scalars(query.order_by(migration.id)).all()
-
-    def _free(self) -> ColumnElement[bool]:
-        return or_(models.Migration.lease_owner.is_(None), models.Migration.lease_expires_at < self._runtime.now())
 
 
 def is_due(file: LeftFile, row: Migration | models.Migration) -> bool:
@@ -142,9 +138,13 @@ def is_due(file: LeftFile, row: Migration | models.Migration) -> bool:
     return file.after == FAILED
 
 
+def _prepares(owner: str, row: models.Migration) -> bool:
+    return row.status == Status.PREPARING.value and row.lease_owner == owner
+
+
 def _busy(row: models.Migration) -> set[Place]:
     """The files that somebody may just be making or removing, or is to remove."""
-    settled = row.status in _SETTLED
+    settled = Status(row.status) in SENDING  # a migration makes no files then
     ended = row.active_server_uuid is None
     return {_place(file) for file in to_files(row.files) if file.after == NOW or not (settled or (ended and not is_due(file, row)))}
 

@@ -20,14 +20,14 @@ from livemig.db.selection import Selection, narrowed, paged
 from livemig.db.servers import follow, write_sightings
 from livemig.facts import Job, MigrationRequest, Outcome, Policy, Presence
 from livemig.runtime import Runtime
-from livemig.states import Status, sources
+from livemig.states import SENDING, Status, sources
 
 API = "api"  # who holds the lease of a migration that no conductor has taken yet
 MIGRATING = "migrating"  # Nova's task_state
 NOT_BEGUN = (Status.ACCEPTED, Status.QUEUED, Status.PREPARING)  # libvirt was not told
 ABORTABLE = (*NOT_BEGUN, Status.RUNNING)
 COMPLETABLE = (Status.RUNNING, Status.POST_COPY)  # in post-copy it is resumed, if it was interrupted
-SENDING = (Status.RUNNING.value, Status.POST_COPY.value)
+_SENDING = [status.value for status in SENDING]
 MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (nova/compute/api.py, live_migrate)
 
 
@@ -257,7 +257,7 @@ class Migrations:
         migration = models.Migration
         with self._database.write() as session:
             self.lock(session)
-            rows = session.scalars(select(migration).where(migration.status.in_(SENDING)).order_by(migration.id)).all()
+            rows = session.scalars(select(migration).where(migration.status.in_(_SENDING)).order_by(migration.id)).all()
             shares = divide([to_migration(row) for row in rows])
             for row in rows:
                 row.bandwidth_mib_s = shares.get(row.id)
@@ -275,7 +275,7 @@ class Migrations:
     def claim(self, migration_id: int, owner: str, seconds: float, held_by: str | None = None) -> bool:
         """Take the lease of an open migration that nobody holds, whose holder fell silent, or is `held_by`. True when `owner` has it now."""
         migration = models.Migration
-        takeable = self._free() if held_by is None else or_(self._free(), migration.lease_owner == held_by)
+        takeable = self.free() if held_by is None else or_(self.free(), migration.lease_owner == held_by)
         with self._database.write() as session:
             taken = session.execute(
                 update(migration)
@@ -308,7 +308,7 @@ class Migrations:
     def orphans(self) -> Sequence[records.Migration]:
         """Open migrations that need a holder and have none, oldest first."""
         migration = models.Migration
-        rule = (migration.active_server_uuid.is_not(None), migration.status != Status.QUEUED.value, self._free())
+        rule = (migration.active_server_uuid.is_not(None), migration.status != Status.QUEUED.value, self.free())
         query = select(migration).where(*rule).order_by(migration.id)
         with self._database.read() as session:
             return [to_migration(row) for row in session.scalars(query)]
@@ -342,7 +342,7 @@ class Migrations:
         insert_action(session, now, session.get_one(models.Server, known.server_uuid), action, asked_by, **values)
         return True
 
-    def _free(self) -> ColumnElement[bool]:
+    def free(self) -> ColumnElement[bool]:
         """Nobody holds it, or its holder fell silent."""
         return or_(models.Migration.lease_owner.is_(None), models.Migration.lease_expires_at < self._runtime.now())
 
