@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,14 +21,14 @@ from tests.simulation.world import Violation, world
 Result = dict[str, Any]
 
 
-def outcome(seed: int) -> tuple[int, str | None, dict[str, int]]:
-    """(seed, what was violated, how many migrations ended how)."""
+def outcome(seed: int) -> tuple[str | None, dict[str, int]]:
+    """(what was violated, how many migrations ended how)."""
     with world(seed) as made:
         try:
             play(made)
         except Violation as violation:
-            return seed, str(violation), made.ends()
-        return seed, None, made.ends()
+            return str(violation), made.ends()
+        return None, made.ends()
 
 
 def told(seed: int, variant: str | None) -> Iterator[str]:
@@ -48,7 +48,7 @@ def search(seeds: Iterable[int], variant: str | None = None) -> Result:
     began, ends, found, played = time.monotonic(), Counter[str](), list[int](), 0
     with broken(variant) if variant else nullcontext():
         for seed in seeds:
-            _, violation, counts = outcome(seed)
+            violation, counts = outcome(seed)
             played += 1
             ends.update(counts)
             if violation:
@@ -56,8 +56,7 @@ def search(seeds: Iterable[int], variant: str | None = None) -> Result:
                 print(f"seed {seed}: {violation}", flush=True)
                 if variant:
                     break
-    seconds = round(time.monotonic() - began, 1)
-    return {"variant": variant, "seeds": played, "broken": found, "migrations": ends.total(), "ends": dict(sorted(ends.items())), "seconds": seconds}
+    return _result(variant, played, found, ends, began)
 
 
 def divided(start: int, seeds: int, jobs: int) -> Result:
@@ -75,8 +74,12 @@ def divided(start: int, seeds: int, jobs: int) -> Result:
         ends.update(part["ends"])
         found += part["broken"]
         played += part["seeds"]
+    return _result(None, played, found, ends, began)
+
+
+def _result(variant: str | None, seeds: int, found: Sequence[int], ends: Counter[str], began: float) -> Result:
     seconds = round(time.monotonic() - began, 1)
-    return {"variant": None, "seeds": played, "broken": found, "migrations": ends.total(), "ends": dict(sorted(ends.items())), "seconds": seconds}
+    return {"variant": variant, "seeds": seeds, "broken": found, "migrations": ends.total(), "ends": dict(sorted(ends.items())), "seconds": seconds}
 
 
 def main() -> int:
