@@ -48,7 +48,7 @@ class Disk:
         if where not in ("local", "shared") or {word for word in more if not word.isdigit()} - known or len(sizes) > 1 or (backing and (raw or cdrom)):
             raise LabError(f"no kind of disk {words}: {WORDS}")
         letter = "abcdefgh"[at]
-        size = ISO_MIB if cdrom else next(iter(sizes), 64)
+        size = next(iter(sizes), ISO_MIB if cdrom else 64)
         return cls(f"sd{letter}" if cdrom else f"vd{letter}", where == "shared", "raw" if raw or cdrom else "qcow2", backing, cdrom, size)
 
     @property
@@ -72,7 +72,7 @@ class Disk:
         """Make its files on a host."""
         image = self.image(guest, shared)
         if self.cdrom:
-            host.path(str(image)).write_bytes(iso(guest))
+            host.path(str(image)).write_bytes(iso(guest, self.size_mib))
             return
         base = []
         if self.backing:
@@ -111,6 +111,6 @@ def block(name: str, number: int) -> bytes:
     return (f"{name} {number}".ljust(LINE - 1) + "\n").encode() * (BLOCK // LINE)
 
 
-def iso(guest: str) -> bytes:
+def iso(guest: str, size_mib: int = ISO_MIB) -> bytes:
     """What stands for the image of a guest's config drive."""
-    return random.Random(guest).randbytes(ISO_MIB * 2**20)
+    return random.Random(guest).randbytes(size_mib * 2**20)
