@@ -26,7 +26,7 @@ def _run(conf: Any) -> None:
         conductor.start()
         wiring.reload_on_hangup(conf, conductor, module, runtime)
         server.start()
-        runtime.event().wait()
+        wiring.wait_for_signals(runtime)
     finally:
         server.stop()
         conductor.stop()

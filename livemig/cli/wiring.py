@@ -25,6 +25,8 @@ from livemig.runtime import Runtime
 
 LOG = log.getLogger(__name__)
 
+_LOOK_FOR_SIGNALS_S = 1.0
+
 
 def run(command: Callable[[Any], None], arguments: Sequence[str] | None) -> int:
     """Run a command on the configuration. Returns the exit status: 1, with one line on stderr, for what the operator can mend."""
@@ -77,6 +79,12 @@ def stop_on_signals() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+def wait_for_signals(runtime: Runtime) -> None:
+    """Wait until a signal ends the process. The kernel may give a signal to any thread, but its handler runs in this one, which that does not wake."""
+    while True:
+        runtime.sleep(_LOOK_FOR_SIGNALS_S)
 
 
 def reload_on_hangup(conf: Any, conductor: Conductor, module: Any, runtime: Runtime) -> None:
