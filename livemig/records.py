@@ -212,6 +212,8 @@ class Place:
     source: str
     destination: str
     waits_for: str | None = None
+    anywhere: bool = False
+    """The request names no host."""
 
 
 @dataclass(frozen=True, slots=True)

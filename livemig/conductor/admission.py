@@ -1,7 +1,8 @@
 """Which queued migrations may start, and what the others wait for: the limits, as a pure function over the rows of all conductors.
 
-Oldest first. One that a limit holds up holds up nobody who needs other places. It cannot starve for that: where later ones have taken a place that it
-needs, the other place that it needs is kept for it until one of them ends.
+The oldest of all goes first. The others go by the host that will be busy longest, as that is what the whole takes; those alike, and so all of a source where
+destinations have no limit, by age. Nobody starves: if later ones have taken a place that the oldest needs, the other place that it needs is kept for it until
+one of them ends; and whoever waits is the oldest one day.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ class _Gate:
     text: str
     holders: list[int] = field(default_factory=list)
     kept_for: list[int] = field(default_factory=list)
+    awaited: int = 0  # by so many that wait
+
+    @property
+    def rounds(self) -> float:
+        """For how many migrations, one after the other, this limit will be what holds up."""
+        return (len(self.holders) + self.awaited) / self.limit if self.limit else 0.0
 
     @property
     def full(self) -> bool:
@@ -60,13 +67,13 @@ def _gate(gates: dict[str, _Gate], host: str, own: Mapping[str, int], limit: int
 
 
 def choose(queued: Sequence[Place], admitted: Sequence[Place], limits: Limits) -> tuple[list[int], dict[int, str]]:
-    """The numbers of those that start, and what each of the others waits for. `queued` are in their order."""
+    """The numbers of those that start, and what each of the others waits for. `queued` are in the order of their requests."""
     gates = _Gates(limits)
     starting: list[int] = []
     waiting: dict[int, str] = {}
     for place in admitted:
         _take(gates.of(place), place.id)
-    for place in queued:
+    for place in _ordered(queued, gates):
         needed = gates.of(place)
         full = [gate for gate in needed if gate.full]
         if not full:
@@ -74,9 +81,34 @@ def choose(queued: Sequence[Place], admitted: Sequence[Place], limits: Limits) -
             starting.append(place.id)
             continue
         waiting[place.id] = full[0].sentence
-        if all(gate.overtook(place.id) for gate in full):
+        if place is queued[0] and all(gate.overtook(place.id) for gate in full):
             _keep(needed[1:], place.id)
-    return starting, waiting
+    return sorted(starting), waiting
+
+
+def stranded(queued: Sequence[Place], admitted: Sequence[Place], limits: Limits) -> tuple[list[int], dict[str, str]]:
+    """The numbers of those that may go anywhere and that only their destination's limit holds up, as many as could start elsewhere; and the destinations that
+    have no place free, with what is said of them."""
+    gates = _Gates(limits)
+    found: list[int] = []
+    for place in admitted:
+        _take(gates.of(place), place.id)
+    full = {place.destination: gate.sentence for place in (*queued, *admitted) if (gate := gates.of(place)[2]).full}
+    for place in queued:
+        total, outgoing, incoming = gates.of(place)
+        if place.anywhere and incoming.full and not outgoing.full and not total.full:
+            _take((total, outgoing), place.id)
+            found.append(place.id)
+    return found, full
+
+
+def _ordered(queued: Sequence[Place], gates: _Gates) -> list[Place]:
+    """The oldest, then the others by the busiest of their two hosts."""
+    for place in queued:
+        for gate in gates.of(place):
+            gate.awaited += 1
+    rounds = {place.id: max(gate.rounds for gate in gates.of(place)[1:]) for place in queued}
+    return [*queued[:1], *sorted(queued[1:], key=lambda place: (-rounds[place.id], place.id))]
 
 
 def _take(gates: Sequence[_Gate], number: int) -> None:

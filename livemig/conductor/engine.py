@@ -22,6 +22,7 @@ from livemig.conductor.checks.situation import Situation
 from livemig.conductor.choosing import Chooser
 from livemig.conductor.images import Images
 from livemig.conductor.inventory import Inventory, Watcher
+from livemig.conductor.redirection import Redirection
 from livemig.db.migrations import API
 from livemig.db.store import Store
 from livemig.facts import Outcome, Presence
@@ -51,6 +52,7 @@ class Engine:
         self._announcer = announcer
         self._stopping = runtime.event()
         self._chooser = Chooser(conf, store, inventory)
+        self._redirection = Redirection(store, self._chooser, runtime, self._redirected)
         self._images = Images(conf, store, inventory, runtime, owner)
         self._limits, self._links = configuration.limits(conf), configuration.links(conf)  # read once: there may be a thousand hosts
         self._working: dict[object, int] = {}  # one migration may be in two hands for a moment: one queues it while the other begins
@@ -135,6 +137,11 @@ class Engine:
         choose = partial(admission.choose, limits=self._limits)
         for migration in self._store.queue.admit(self._owner, self._conf.conductor.lease_time, choose):
             self._begin(migration)
+        self._redirection.look(self._limits)
+
+    def _redirected(self, migration_id: int, situation: Situation) -> None:
+        self._remember(migration_id, situation)
+        self.admit()
 
     def share_links(self, even_unlimited: bool = True) -> Mapping[int, int | None]:
         """Divide the hosts' links anew among all that run; what each has, by its number. If no link is limited any more, those that run are told only

@@ -35,6 +35,24 @@ class Queue:
             rows = session.scalars(select(migration).where(migration.status == Status.QUEUED.value).order_by(migration.id))
             return [to_migration(row) for row in rows]
 
+    def places(self) -> tuple[Sequence[records.Place], Sequence[records.Place]]:
+        """Those that are queued, and those that have their place."""
+        with self._database.read() as session:
+            return _places(session, [Status.QUEUED.value]), _places(session, _IN_PLACE)
+
+    @retried
+    def redirect(self, migration: records.Migration, destination: str, why: str) -> bool:
+        """Have a queued migration wait for another destination. False when it is not queued for its former one any more, or is to be aborted."""
+        row = models.Migration
+        rule = [row.id == migration.id, row.status == Status.QUEUED.value, row.destination == migration.destination, row.abort_requested.is_(False)]
+        with self._database.write() as session:
+            changed = session.execute(update(row).where(*rule).values(destination=destination, waits_for=None, updated_at=self._runtime.now()))
+            if not changed.rowcount:  # type: ignore[attr-defined]
+                return False
+            line = {"migration_id": migration.id, "at": self._runtime.now(), "kind": "queue", "text": f"to {destination}: {why}"}
+            session.execute(insert(models.Base.metadata.tables["migration_events"]), line)
+            return True
+
     def moves(self, but: int) -> Sequence[records.Move]:
         """What is under way, or waits to be, between hosts: all open migrations that have a destination, `but` for one."""
         migration, server = models.Migration, models.Server
@@ -80,6 +98,6 @@ class Queue:
 def _places(session: Session, statuses: Sequence[str]) -> list[records.Place]:
     """Columns only: there may be thousands of rows."""
     migration = models.Migration
-    columns = (migration.id, migration.source, migration.destination, migration.waits_for)
+    columns = (migration.id, migration.source, migration.destination, migration.waits_for, migration.requested_host.is_(None))
     query = select(*columns).where(migration.status.in_(statuses)).order_by(migration.id)
-    return [records.Place(number, source, destination or "", waits_for) for number, source, destination, waits_for in session.execute(query)]
+    return [records.Place(number, source, to or "", waits_for, bool(anywhere)) for number, source, to, waits_for, anywhere in session.execute(query)]

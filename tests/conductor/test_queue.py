@@ -111,6 +111,40 @@ def test_limits_of_destinations_of_single_hosts_and_in_all(tmp_path: Path, runti
             assert arriving["node1"] <= 1 and arriving["node2"] <= 1 and arriving["node3"] <= 2
 
 
+def test_who_may_go_anywhere_does_not_wait_for_a_full_destination(tmp_path: Path, runtime: VirtualRuntime) -> None:
+    """Two guests were to go to node3, the largest; when node1 can send the second one node3 is still busy, and node2 is not."""
+    limits = {"max_concurrent_live_migrations": 1, "max_concurrent_incoming_live_migrations": 1, "libvirt__live_migration_completion_timeout": 0}
+    with serving(tmp_path, runtime, **limits) as service:
+        service.fleet.hosts["node3"].memory_mib = 4 * service.fleet.hosts["node2"].memory_mib
+        slow(service)
+        endless = ask(service, add(service, "endless", "node2", dirty_mib_s=100_000), "node3")
+        first = ask(service, add(service, "first"), "node2")
+        second = ask(service, add(service, "second"))
+        assert service.store.migrations.get(second.id).destination == "node3"
+        service.runtime.sleep(200)
+        moved = service.store.migrations.get(second.id)
+        assert (moved.destination, moved.status) == ("node2", Status.COMPLETED), service.story(second.server_uuid)
+        assert lines(service, second, "queue")[-1] == "to node2: node3 receives 1 of 1"
+        assert service.store.migrations.get(first.id).status is Status.COMPLETED
+        assert service.store.migrations.get(endless.id).status is Status.RUNNING
+
+
+def test_no_other_destination_is_sought_twice_where_none_will_do(tmp_path: Path, runtime: VirtualRuntime) -> None:
+    limits = {"max_concurrent_live_migrations": 1, "max_concurrent_incoming_live_migrations": 1, "libvirt__live_migration_completion_timeout": 0}
+    with serving(tmp_path, runtime, **limits) as service:
+        service.fleet.hosts["node2"].memory_mib = 100
+        slow(service)
+        ask(service, add(service, "endless", "node2", dirty_mib_s=100_000), "node3")
+        waits = ask(service, add(service))
+        for name in ("one", "two"):
+            ask(service, add(service, name, "node3"), "node1")
+        service.runtime.sleep(120)
+        waiting = service.store.migrations.get(waits.id)
+        assert (waiting.destination, waiting.status, waiting.waits_for) == ("node3", Status.QUEUED, "node3 receives 1 of 1")
+        sought = [line for line in lines(service, waits, "choice") if line == "hosts by weight: node2 (0.00)"]
+        assert len(sought) == 1, service.story(waits.server_uuid)
+
+
 def test_a_limit_that_is_raised_lets_more_in_at_once(service: Service) -> None:
     slow(service)
     one, two = (ask(service, add(service, name), "node2") for name in ("one", "two"))

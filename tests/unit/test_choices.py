@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from livemig import conf as configuration
-from livemig.conductor.admission import choose
+from livemig.conductor.admission import choose, stranded
 from livemig.conductor.checks.situation import End, Situation
 from livemig.conductor.planning import plan, resumption
 from livemig.conductor.scheduling import WEIGHTS, Candidate, candidates, foes_at, may_go_elsewhere, refused, weighed
@@ -76,13 +76,17 @@ ADMISSIONS: dict[str, tuple[str, str, Limits, list[int], dict[int, str]]] = {
     "but not for one that older ones hold up": ("2ax 3ay", "1bx", BOTH_1, [3], {2: "x receives 1 of 1"}),
     "kept at the destination": ("1ax 3cx", "2ay", BOTH_1, [], {1: "a sends 1 of 1", 3: "x receives 0 of 1, the next is migration 1"}),
     "kept for the first of them only": ("1ax 3cx 4cy", "2bx", BOTH_1, [4], {1: "x receives 1 of 1", 3: "x receives 1 of 1"}),
-    "kept for as many as overtook": (
+    "kept for the oldest alone": (
         "1ax 2cx 5ay 6cy",
         "3bx 4dx",
         Limits(outgoing=1, incoming=2),
-        [],
-        {1: "x receives 2 of 2", 2: "x receives 2 of 2", 5: "a sends 0 of 1, the next is migration 1", 6: "c sends 0 of 1, the next is migration 2"},
+        [6],
+        {1: "x receives 2 of 2", 2: "x receives 2 of 2", 5: "a sends 0 of 1, the next is migration 1"},
     ),
+    "the oldest, then the busiest host": ("1ax 2by 3dy 4dz 5dw", "", BOTH_1, [1, 3], {2: "y receives 1 of 1", 4: "d sends 1 of 1", 5: "d sends 1 of 1"}),
+    "what a host does already counts": ("1ax 2by 3cy", "cw", Limits(outgoing=2, incoming=1, outgoing_of={"c": 3}), [1, 2], {3: "y receives 1 of 1"}),
+    "a source in its order": ("1ax 2ay 3ay", "", OUT_1, [1], {2: "a sends 1 of 1", 3: "a sends 1 of 1"}),
+    "more places are done sooner": ("1dw 2ax 3bx 4by 5by", "", Limits(1, 1, 0, {"b": 4}), [1, 2, 4], {3: "x receives 1 of 1", 5: "y receives 1 of 1"}),
     "nothing in all is kept": ("1ax 3dy", "2bx", Limits(1, 1, 2), [3], {1: "x receives 1 of 1"}),
 }
 
@@ -91,6 +95,24 @@ ADMISSIONS: dict[str, tuple[str, str, Limits, list[int], dict[int, str]]] = {
 def test_admission(case: str) -> None:
     queued, admitted, limits, starting, waiting = ADMISSIONS[case]
     assert choose(places(queued), places(admitted, -9), limits) == (starting, waiting)
+
+
+# queued (those that may go anywhere), admitted, limits; numbers of those that are sought another destination, and the destinations that are full
+STRANDED: dict[str, tuple[str, str, Limits, list[int], dict[str, str]]] = {
+    "its destination is full": ("1ax", "bx", BOTH_1, [1], {"x": "x receives 1 of 1"}),
+    "so is its source": ("1ax", "bx ay", BOTH_1, [], {"x": "x receives 1 of 1", "y": "y receives 1 of 1"}),
+    "as many as the source may send": ("1ax 2ax 3ax", "bx", Limits(outgoing=2, incoming=1), [1, 2], {"x": "x receives 1 of 1"}),
+    "as many as may run in all": ("1ax 2cx", "bx", Limits(outgoing=1, incoming=1, total=2), [1], {"x": "x receives 1 of 1"}),
+    "a destination with room": ("1ax", "bx", Limits(outgoing=1, incoming=2), [], {}),
+}
+
+
+@pytest.mark.parametrize("case", STRANDED)
+def test_stranded(case: str) -> None:
+    queued, admitted, limits, numbers, full = STRANDED[case]
+    free = [replace(place, anywhere=True) for place in places(queued)]
+    assert stranded(free, places(admitted, -9), limits) == (numbers, full)
+    assert stranded(places(queued), places(admitted, -9), limits) == ([], full), "a host that was asked for is waited for"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -104,7 +126,7 @@ def test_nobody_starves_and_no_limit_is_passed(seed: int) -> None:
         queued += [Place(2 * tick + each, *chance.choice([("a", "y"), ("b", "x"), ("a", "x"), ("c", "z")])) for each in range(2)]
         running = {number: (place, left - 1) for number, (place, left) in running.items() if left > 1}
         starting, waiting = choose(queued, [place for place, _left in running.values()], limits)
-        assert [*starting, *waiting] == sorted(starting) + sorted(waiting) and {*starting, *waiting} == {place.id for place in queued}
+        assert starting == sorted(starting) and sorted([*starting, *waiting]) == [place.id for place in queued]
         running |= {place.id: (place, chance.randint(1, 5)) for place in queued if place.id in starting}
         queued = [place for place in queued if place.id in waiting]
         for end, limit in (("source", limits.outgoing), ("destination", limits.incoming)):
