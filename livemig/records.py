@@ -165,7 +165,7 @@ class Migration:
 
     `tried` are the destinations to which a transfer failed. `waits_for` says what a queued one waits for, `autostart` whether its guest starts with its host.
     `files` are still to be removed, and `untidy` says that there are such. `bandwidth_mib_s` is its
-    share of a limited link at the moment, None where nothing limits it but its policy.
+    share of a limited link at the moment, None where nothing limits it but its policy. `remembered` is what was decided while it ran, for whoever takes it up.
     """
 
     id: int
@@ -186,6 +186,7 @@ class Migration:
     project_id: str
     created_at: datetime
     updated_at: datetime | None
+    remembered: Mapping[str, Any] | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     reason: str | None = None

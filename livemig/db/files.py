@@ -43,7 +43,7 @@ class Files:
         """
         with self._database.write() as session:
             self._migrations.lock(session)
-            row = session.get_one(models.Migration, migration_id)
+            row = _locked(session, migration_id)
             if not _prepares(owner, row):
                 return None
             others = _untidy(session, but=migration_id)
@@ -60,7 +60,7 @@ class Files:
     def begin(self, migration_id: int, owner: str, planned: LeftFile) -> bool:
         """Before a planned file is made: from now on it is to be removed. False when the migration may not prepare any more."""
         with self._database.write() as session:
-            row = session.get_one(models.Migration, migration_id)
+            row = _locked(session, migration_id)
             if not _prepares(owner, row):
                 return False
             _write(row, [replace(file, after=FAILED) if file == planned else file for file in to_files(row.files)])
@@ -70,7 +70,7 @@ class Files:
     def take_back(self, migration_id: int, planned: LeftFile) -> None:
         """It was not made after all: what is there is not ours."""
         with self._database.write() as session:
-            row = session.get_one(models.Migration, migration_id)
+            row = _locked(session, migration_id)
             _write(row, [file for file in to_files(row.files) if file != replace(planned, after=FAILED)])
 
     def may_go_on(self, migration_id: int, owner: str) -> bool:
@@ -84,8 +84,8 @@ class Files:
         """Take the lease of an ended migration whose files are to be removed. None when there are none, or somebody else is at it."""
         migration = models.Migration
         with self._database.write() as session:
-            rule = (migration.id == migration_id, migration.untidy, migration.active_server_uuid.is_(None), self._migrations.free())
-            lease = {"lease_owner": owner, "lease_expires_at": self._migrations.later(seconds)}
+            rule = (migration.id == migration_id, migration.untidy, migration.active_server_uuid.is_(None), self._migrations.free(session))
+            lease = {"lease_owner": owner, "lease_expires_at": self._migrations.later(session, seconds)}
             if not session.execute(update(migration).where(*rule).values(lease)).rowcount:  # type: ignore[attr-defined]
                 return None
             return to_migration(session.get_one(migration, migration_id))
@@ -98,7 +98,7 @@ class Files:
         """
         with self._database.write() as session:
             self._migrations.lock(session)
-            row = session.get_one(models.Migration, migration_id)
+            row = _locked(session, migration_id)
             held = {place for other in _untidy(session, but=migration_id) if other.active_server_uuid for place in _places(other)}
             begun = {file: replace(file, after=NOW) for file in files if _place(file) not in held}
             kept = [file for file in to_files(row.files) if file not in files]
@@ -109,7 +109,7 @@ class Files:
     def removed(self, migration_id: int, left: Iterable[LeftFile]) -> None:
         """Strike out all but what could not be removed. An ended migration's lease is free again."""
         with self._database.write() as session:
-            row = session.get_one(models.Migration, migration_id)
+            row = _locked(session, migration_id)
             _write(row, left)
             if row.active_server_uuid is None:
                 row.lease_owner = row.lease_expires_at = None
@@ -118,15 +118,15 @@ class Files:
     def set_aside(self, migration_id: int) -> None:
         """A person must look: what is in the journal stays there, and nobody removes it."""
         with self._database.write() as session:
-            session.get_one(models.Migration, migration_id).untidy = False
+            _locked(session, migration_id).untidy = False
 
     def to_tidy(self, seconds: float) -> Sequence[int]:
         """Ended migrations with files to be removed that nobody is at, `seconds` after their end: until then it is for the conductor that made them."""
         migration = models.Migration
         ended = self._runtime.now() - timedelta(seconds=seconds)
-        query = select(migration.id).where(migration.untidy, migration.active_server_uuid.is_(None), migration.finished_at < ended, self._migrations.free())
+        rule = (migration.untidy, migration.active_server_uuid.is_(None), migration.finished_at < ended)
         with self._database.read() as session:
-            return session.scalars(query.order_by(migration.id)).all()
+            return session.scalars(select(migration.id).where(*rule, self._migrations.free(session)).order_by(migration.id)).all()
 
 
 def is_due(file: LeftFile, row: Migration | models.Migration) -> bool:
@@ -136,6 +136,11 @@ def is_due(file: LeftFile, row: Migration | models.Migration) -> bool:
     if row.status == Status.COMPLETED:
         return file.after == COMPLETED or file.host != row.destination
     return file.after == FAILED
+
+
+def _locked(session: Session, migration_id: int) -> models.Migration:
+    """Its row as it is now, which nobody else changes until the transaction ends."""
+    return session.get_one(models.Migration, migration_id, with_for_update=True)
 
 
 def _prepares(owner: str, row: models.Migration) -> bool:

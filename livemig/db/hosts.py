@@ -13,6 +13,7 @@ from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.rows import to_host
 from livemig.db.servers import sums
+from livemig.db.watches import Sight, may_write
 from livemig.facts import HostFacts
 from livemig.records import Usage
 from livemig.runtime import Runtime
@@ -50,18 +51,21 @@ class Hosts:
                 if known[name] != addresses[name]:
                     session.execute(update(models.Host).where(models.Host.name == name).values(address=addresses[name]))
 
-    @retried
-    def came_up(self, name: str, said: HostFacts) -> None:
-        """The watcher reached the host."""
-        values = {field: getattr(said, field) for field in HostFacts.__slots__ if field != "hostname"}
-        with self._database.write() as session:
-            session.execute(update(models.Host).where(models.Host.name == name).values(up=True, updated_at=self._runtime.now(), **values))
+    def came_up(self, name: str, said: HostFacts, sight: Sight | None = None) -> bool:
+        """The watcher reached the host. False when somebody has written about it since `sight`."""
+        return self._found(name, sight, up=True, **{field: getattr(said, field) for field in HostFacts.__slots__ if field != "hostname"})
+
+    def went_down(self, name: str, sight: Sight | None = None) -> bool:
+        """The watcher cannot reach the host any more. False as for `came_up`."""
+        return self._found(name, sight, up=False)
 
     @retried
-    def went_down(self, name: str) -> None:
-        """The watcher cannot reach the host any more."""
+    def _found(self, name: str, sight: Sight | None, **values: Any) -> bool:
         with self._database.write() as session:
-            session.execute(update(models.Host).where(models.Host.name == name).values(up=False, updated_at=self._runtime.now()))
+            if not may_write(session, sight):
+                return False
+            session.execute(update(models.Host).where(models.Host.name == name).values(updated_at=self._runtime.now(), **values))
+            return True
 
     @retried
     def decide(self, name: str, **word: Any) -> records.Host:
@@ -110,4 +114,5 @@ class Hosts:
         """Remove a host and all sightings on it."""
         with self._database.write() as session:
             session.execute(delete(models.Sighting).where(models.Sighting.host == name))
+            session.execute(delete(models.Watch).where(models.Watch.host == name))
             session.execute(delete(models.Host).where(models.Host.name == name))

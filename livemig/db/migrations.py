@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 from livemig import exceptions, records
 from livemig.db import models
 from livemig.db.actions import ERROR, SUCCESS, insert_action
+from livemig.db.clock import Clock
 from livemig.db.engine import Database, retried
 from livemig.db.rows import from_policy, to_event, to_migration
 from livemig.db.selection import Selection, narrowed, paged
@@ -28,6 +28,7 @@ NOT_BEGUN = (Status.ACCEPTED, Status.QUEUED, Status.PREPARING)  # libvirt was no
 ABORTABLE = (*NOT_BEGUN, Status.RUNNING)
 COMPLETABLE = (Status.RUNNING, Status.POST_COPY)  # in post-copy it is resumed, if it was interrupted
 _SENDING = [status.value for status in SENDING]
+Remembered = Mapping[str, Any] | None
 MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (nova/compute/api.py, live_migrate)
 
 
@@ -37,7 +38,8 @@ class Migrations:
     def __init__(self, database: Database, runtime: Runtime) -> None:
         self._database = database
         self._runtime = runtime
-        self._progress: dict[int, tuple[str, Job]] = {}  # what is still to be written
+        self._clock = Clock(runtime)
+        self._progress: dict[int, tuple[str, Job, Remembered]] = {}  # what is still to be written
         self._writing = Lock()
 
     @retried
@@ -69,7 +71,7 @@ class Migrations:
                 user_id=asked_by.user_id or found.user_id,
                 project_id=asked_by.project_id or found.project_id,
                 lease_owner=API if seconds else None,
-                lease_expires_at=self.later(seconds) if seconds else None,
+                lease_expires_at=self.later(session, seconds) if seconds else None,
                 created_at=now,
                 updated_at=now,
             )
@@ -133,7 +135,7 @@ class Migrations:
 
         False as for `advance`, and for one that somebody wants aborted meanwhile.
         """
-        values: dict[str, Any] = {"started_at": None, "completion_forced": False, "bandwidth_mib_s": None, **dict.fromkeys(_FIGURES)}
+        values: dict[str, Any] = {"started_at": None, "completion_forced": False, "bandwidth_mib_s": None, "remembered": None, **dict.fromkeys(_FIGURES)}
         values |= {"destination": destination, "tried": list(tried)}
         with self._database.write() as session:
             if not self.enter(session, migration.id, Status.QUEUED, owner, text, None, **values):
@@ -218,9 +220,9 @@ class Migrations:
             follow(session, now, [uuid])
         return True
 
-    def progress(self, migration: records.Migration, job: Job) -> None:
+    def progress(self, migration: records.Migration, job: Job, remembered: Remembered = None) -> None:
         """Take down how far a running job is. One transaction writes what all have to say at that moment: those who come meanwhile leave it to the next."""
-        self._progress[migration.id] = (migration.server_uuid, job)
+        self._progress[migration.id] = (migration.server_uuid, job, remembered)
         if self._writing.acquire(blocking=False):
             try:
                 self._write_progress([self._progress.popitem() for _ in range(len(self._progress))])
@@ -228,16 +230,20 @@ class Migrations:
                 self._writing.release()
 
     @retried
-    def _write_progress(self, said: Sequence[tuple[int, tuple[str, Job]]]) -> None:
+    def _write_progress(self, said: Sequence[tuple[int, tuple[str, Job, Remembered]]]) -> None:
         now = self._runtime.now()
         migrations, servers = (models.Base.metadata.tables[name] for name in ("migrations", "servers"))
         figures: dict[str, Any] = {name: bindparam(f"its_{name}") for name in _FIGURES}
         runs = (migrations.c.id == bindparam("its_id"), migrations.c.active_server_uuid.is_not(None))  # what has ended has its last figures
         shown = (servers.c.uuid == bindparam("its_uuid"), servers.c.task_state == MIGRATING)
         with self._database.write() as session:
-            rows = [{"its_id": number, **{f"its_{name}": value for name, value in _figures(job).items()}} for number, (_uuid, job) in said]
-            session.execute(update(migrations).where(*runs).values(updated_at=now, **figures), rows)
-            progress = [{"its_uuid": uuid, "its_progress": job.progress} for _number, (uuid, job) in said]
+            rows = [
+                {"its_id": number, "its_memory": memory, **{f"its_{name}": value for name, value in _figures(job).items()}}
+                for number, (_uuid, job, memory) in said
+            ]
+            remembered = {"remembered": bindparam("its_memory", type_=migrations.c.remembered.type)}
+            session.execute(update(migrations).where(*runs).values(updated_at=now, **remembered, **figures), rows)
+            progress = [{"its_uuid": uuid, "its_progress": job.progress} for _number, (uuid, job, _memory) in said]
             session.execute(update(servers).where(*shown).values(progress=bindparam("its_progress"), updated_at=now), progress)
 
     @retried
@@ -275,21 +281,23 @@ class Migrations:
     def claim(self, migration_id: int, owner: str, seconds: float, held_by: str | None = None) -> bool:
         """Take the lease of an open migration that nobody holds, whose holder fell silent, or is `held_by`. True when `owner` has it now."""
         migration = models.Migration
-        takeable = self.free() if held_by is None else or_(self.free(), migration.lease_owner == held_by)
         with self._database.write() as session:
+            takeable = self.free(session) if held_by is None else or_(self.free(session), migration.lease_owner == held_by)
             taken = session.execute(
                 update(migration)
                 .where(migration.id == migration_id, migration.active_server_uuid.is_not(None), takeable)
-                .values(lease_owner=owner, lease_expires_at=self.later(seconds))
+                .values(lease_owner=owner, lease_expires_at=self.later(session, seconds))
             )
             return bool(taken.rowcount)  # type: ignore[attr-defined]
 
     @retried
-    def renew(self, owner: str, seconds: float, worked_on: Collection[int]) -> None:
-        """Keep the leases of `owner` on the migrations `worked_on`. Those that are queued need none: whoever admits them takes theirs."""
+    def renew(self, owner: str, seconds: float, worked_on: Collection[int]) -> Collection[int]:
+        """Keep the leases of `owner` on the migrations `worked_on`; returns those that it has. Those that are queued need none: whoever admits them takes theirs."""
         migration = models.Migration
+        rule = (migration.lease_owner == owner, migration.id.in_(worked_on))
         with self._database.write() as session:
-            session.execute(update(migration).where(migration.lease_owner == owner, migration.id.in_(worked_on)).values(lease_expires_at=self.later(seconds)))
+            session.execute(update(migration).where(*rule).values(lease_expires_at=self.later(session, seconds)))
+            return set(session.scalars(select(migration.id).where(*rule)))
 
     def release(self, owner: str) -> None:
         """Free all leases of `owner`, which is about to stop."""
@@ -308,10 +316,9 @@ class Migrations:
     def orphans(self) -> Sequence[records.Migration]:
         """Open migrations that need a holder and have none, oldest first."""
         migration = models.Migration
-        rule = (migration.active_server_uuid.is_not(None), migration.status != Status.QUEUED.value, self.free())
-        query = select(migration).where(*rule).order_by(migration.id)
+        rule = (migration.active_server_uuid.is_not(None), migration.status != Status.QUEUED.value)
         with self._database.read() as session:
-            return [to_migration(row) for row in session.scalars(query)]
+            return [to_migration(row) for row in session.scalars(select(migration).where(*rule, self.free(session)).order_by(migration.id))]
 
     @retried
     def ask_abort(self, migration: records.Migration, asked_by: Any) -> bool:
@@ -342,16 +349,17 @@ class Migrations:
         insert_action(session, now, session.get_one(models.Server, known.server_uuid), action, asked_by, **values)
         return True
 
-    def free(self) -> ColumnElement[bool]:
+    def free(self, session: Session) -> ColumnElement[bool]:
         """Nobody holds it, or its holder fell silent."""
-        return or_(models.Migration.lease_owner.is_(None), models.Migration.lease_expires_at < self._runtime.now())
+        return or_(models.Migration.lease_owner.is_(None), models.Migration.lease_expires_at < self._clock.now(session))
+
+    def later(self, session: Session, seconds: float) -> ColumnElement[Any]:
+        """When a lease that is taken now expires, by the database's clock."""
+        return self._clock.later(session, seconds)
 
     def lock(self, session: Session) -> None:
         """Only one conductor at a time goes on from here, until the transaction ends."""
-        session.execute(update(models.Mutex).where(models.Mutex.name == "admission").values(taken_at=self._runtime.now()))
-
-    def later(self, seconds: float) -> datetime:
-        return self._runtime.now() + timedelta(seconds=seconds)
+        session.execute(update(models.Mutex).where(models.Mutex.name == "admission").values(taken_at=self._clock.now(session)))
 
     def _log(self, session: Session, migration_id: int, kind: str, text: str) -> None:
         line = {"migration_id": migration_id, "at": self._runtime.now(), "kind": kind, "text": text}

@@ -139,6 +139,7 @@ class Migration(Base):
     waits_for: Mapped[str | None] = mapped_column(Text)
     autostart: Mapped[bool] = mapped_column(default=False)
     policy: Mapped[dict[str, Any]]
+    remembered: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     request_id: Mapped[str] = mapped_column(String(64))
     user_id: Mapped[str] = mapped_column(Name)
     project_id: Mapped[str] = mapped_column(Name)
@@ -199,3 +200,23 @@ class Mutex(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     taken_at: Mapped[datetime | None]
+
+
+class Conductor(Base):
+    """The heartbeat of a conductor."""
+
+    __tablename__ = "conductors"
+
+    owner: Mapped[str] = mapped_column(Name, primary_key=True)
+    expires_at: Mapped[datetime]
+
+
+class Watch(Base):
+    """Who writes down what is seen on a host, and how often that has changed (`livemig.db.watches`)."""
+
+    __tablename__ = "watches"
+    __table_args__ = (Index("watches_owner", "owner"),)
+
+    host: Mapped[str] = mapped_column(Name, primary_key=True)
+    owner: Mapped[str | None] = mapped_column(Name)
+    version: Mapped[int] = mapped_column(BigInteger, default=0)

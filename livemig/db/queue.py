@@ -82,7 +82,7 @@ class Queue:
             return [to_migration(row) for row in session.scalars(select(migration).where(migration.id.in_(started)).order_by(migration.id))]
 
     def _start(self, session: Session, number: int, owner: str, seconds: float) -> bool:
-        lease = {"lease_owner": owner, "lease_expires_at": self._migrations.later(seconds)}
+        lease = {"lease_owner": owner, "lease_expires_at": self._migrations.later(session, seconds)}
         return self._migrations.enter(session, number, Status.PREPARING, None, "", None, **lease, waits_for=None)
 
     def _tell(self, session: Session, reasons: Mapping[int, str]) -> None:

@@ -17,6 +17,7 @@ from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.rows import from_server, to_flavor, to_server
 from livemig.db.selection import Selection, narrowed, paged
+from livemig.db.watches import Sight, may_write
 from livemig.facts import Flavor, Presence, ServerFacts
 from livemig.records import Member, Server, Usage
 from livemig.runtime import Runtime
@@ -78,15 +79,21 @@ class Servers:
             return [Member(host, to, number, Status(status) if status else None) for host, to, number, status in session.execute(query)]
 
     @retried
-    def see(self, host: str, seen: Iterable[ServerFacts], complete: bool = False) -> None:
-        """Take down how `host` has each of `seen`; `complete` says that it has no others. The servers follow, but for those that migrate."""
+    def see(self, host: str, seen: Iterable[ServerFacts], complete: bool = False, sight: Sight | None = None) -> bool:
+        """Take down how `host` has each of `seen`; `complete` says that it has no others. The servers follow, but for those that migrate.
+
+        False when somebody has written about the host since `sight`.
+        """
         said = {server.uuid: server for server in seen}
         with self._database.write() as session:
+            if not may_write(session, sight):
+                return False
             session.execute(update(models.Host).where(models.Host.name == host).values(updated_at=self._runtime.now()))
             before = set(session.scalars(select(models.Sighting.server_uuid).where(models.Sighting.host == host)))
             touched = set(said) | (before if complete else set())
             write_sightings(session, host, {uuid: said[uuid].presence if uuid in said else Presence.ABSENT for uuid in touched})
             follow(session, self._runtime.now(), touched, said, host)
+            return True
 
     @retried
     def lock(self, uuid: str, by: str | None, reason: str | None = None) -> None:

@@ -11,15 +11,17 @@ from livemig.db.hosts import Hosts
 from livemig.db.migrations import Migrations
 from livemig.db.queue import Queue
 from livemig.db.servers import Servers
+from livemig.db.watches import Watches
 from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts`, `migrations`, their `queue` and `files`, and `actions` on one database. Any call may raise DatabaseUnavailable."""
+    """`servers`, `hosts` and their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database. Any call may raise DatabaseUnavailable."""
 
     def __init__(self, database: Database, runtime: Runtime) -> None:
         self.database = database
         self.hosts = Hosts(database, runtime)
+        self.watches = Watches(database, runtime)
         self.servers = Servers(database, runtime)
         self.migrations = Migrations(database, runtime)
         self.queue = Queue(database, runtime, self.migrations)

@@ -1,0 +1,125 @@
+"""Which conductor watches which host, and that nobody writes old facts about a host over newer ones.
+
+A watch has no expiry of its own: it is its owner's for as long as that conductor's heartbeat has not expired, so one row is renewed for a thousand hosts.
+
+The version of a watch is raised by whoever writes facts about its host, or takes the watch. Facts are written only if the version is still that of the moment
+before the host was asked: what somebody learned before he was frozen is not written any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from livemig.db import models
+from livemig.db.clock import Clock
+from livemig.db.engine import Database, retried
+from livemig.runtime import Runtime
+
+_PART = 500  # names in one statement
+
+Spread = Callable[[Sequence[str], Sequence[str], int], tuple[Sequence[str], Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was known of a host before it was asked: its watch's `version`; with an `owner`, only the owner of the watch may write what he sees."""
+
+    host: str
+    version: int
+    owner: str | None
+
+
+class Watches:
+    """The watches of all hosts, and the heartbeats of conductors."""
+
+    def __init__(self, database: Database, runtime: Runtime) -> None:
+        self._database = database
+        self._clock = Clock(runtime)
+
+    @retried
+    def balance(self, owner: str, seconds: float, hosts: Collection[str], spread: Spread) -> Mapping[str, int]:
+        """`owner` lives for `seconds` more. What `spread(mine, free, conductors)` says of `hosts` it takes and lets go, under one lock for all conductors.
+
+        Returns the hosts that it watches now, with their versions.
+        """
+        with self._database.write() as session:
+            _lock(session, self._clock)
+            living = self._beat(session, owner, seconds)
+            watches = _watches(session, hosts)
+            mine = [host for host, (holder, _version) in watches.items() if holder == owner]
+            free = [host for host, (holder, _version) in watches.items() if holder not in living]
+            take, let_go = spread(mine, free, len(living))
+            _give(session, take, owner)
+            _give(session, let_go, None)
+            return {host: watches[host][1] + (host in take) for host in (set(mine) | set(take)) - set(let_go)}
+
+    def _beat(self, session: Session, owner: str, seconds: float) -> set[str]:
+        """Whoever lives now."""
+        conductor = models.Conductor
+        session.execute(delete(conductor).where(conductor.owner != owner, conductor.expires_at < self._clock.now(session)))
+        beat = {"expires_at": self._clock.later(session, seconds)}
+        if not session.execute(update(conductor).where(conductor.owner == owner).values(beat)).rowcount:  # type: ignore[attr-defined]
+            session.execute(insert(models.Base.metadata.tables["conductors"]).values(owner=owner, **beat))
+        return set(session.scalars(select(conductor.owner)))
+
+    def find(self, host: str) -> Sight | None:
+        """Its version and owner now; None for a host that was never configured."""
+        watch = models.Watch
+        with self._database.read() as session:
+            row = session.execute(select(watch.version, watch.owner).where(watch.host == host)).one_or_none()
+            return None if row is None else Sight(host, row.version, row.owner)
+
+    def all(self) -> Mapping[str, str | None]:
+        """Who watches each host."""
+        with self._database.read() as session:
+            return {host: owner for host, owner in session.execute(select(models.Watch.host, models.Watch.owner).order_by(models.Watch.host))}
+
+    def release(self, owner: str) -> None:
+        """`owner` is about to stop: its hosts are free for others."""
+        self._release(models.Conductor.owner == owner)
+
+    def release_former(self, owner: str) -> None:
+        """Former lives of `owner` are over: the same name before the colon, another life after it."""
+        life = models.Conductor.owner
+        self._release(life.startswith(f"{owner.partition(':')[0]}:", autoescape=True), life != owner)
+
+    @retried
+    def _release(self, *whose: ColumnElement[bool]) -> None:
+        with self._database.write() as session:
+            session.execute(delete(models.Conductor).where(*whose))
+
+
+def may_write(session: Session, sight: Sight | None) -> bool:
+    """The first statement of a transaction that writes facts about a host: whether nobody has written since it was asked. None asks for nothing."""
+    if sight is None:
+        return True
+    watch = models.Watch
+    rule = [watch.host == sight.host, watch.version == sight.version]
+    if sight.owner is not None:
+        rule.append(watch.owner == sight.owner)
+    return bool(session.execute(update(watch).where(*rule).values(version=watch.version + 1)).rowcount)  # type: ignore[attr-defined]
+
+
+def _lock(session: Session, clock: Clock) -> None:
+    session.execute(update(models.Mutex).where(models.Mutex.name == "watches").values(taken_at=clock.now(session)))
+
+
+def _watches(session: Session, hosts: Collection[str]) -> dict[str, tuple[str | None, int]]:
+    """Owner and version of each host's watch, by name; those that are missing are made."""
+    watch = models.Watch
+    found = {host: (owner, version) for host, owner, version in session.execute(select(watch.host, watch.owner, watch.version))}
+    missing = [{"host": host, "owner": None, "version": 0} for host in sorted(hosts) if host not in found]
+    if missing:
+        session.execute(insert(models.Base.metadata.tables["watches"]), missing)
+    return {host: found.get(host, (None, 0)) for host in sorted(hosts)}
+
+
+def _give(session: Session, hosts: Iterable[str], owner: str | None) -> None:
+    names, watch = sorted(hosts), models.Watch
+    for begin in range(0, len(names), _PART):
+        part = names[begin : begin + _PART]
+        session.execute(update(watch).where(watch.host.in_(part)).values(owner=owner, version=watch.version + 1))
