@@ -13,6 +13,7 @@ from livemig import exceptions
 from livemig.conductor import monitor
 from livemig.conductor.journal import Journal, despite_database
 from livemig.conductor.knobs import Knobs
+from livemig.conductor.lease import Lapsed, Lease
 from livemig.conductor.recovery import Recovery, interrupted
 from livemig.conductor.verdict import Verdict, judge
 from livemig.db.store import Store
@@ -62,6 +63,7 @@ class Attempt:
         store: Store,
         runtime: Runtime,
         migration: Migration,
+        lease: Lease,
         source: Hypervisor,
         destination: Hypervisor,
         pace: Pace,
@@ -72,13 +74,14 @@ class Attempt:
         self._store = store
         self._runtime = runtime
         self._migration = migration
+        self._lease = lease
         self._source = source
         self._destination = destination
         self._pace = pace
         self._memory_mib = memory_mib
         self._resumption = resumption  # the plan by which post-copy is resumed
         self._journal = Journal(store, migration)
-        self._knobs = Knobs(migration, source, self._journal, tell)
+        self._knobs = Knobs(migration, lease, source, self._journal, tell)
         self._letters: Mailbox[Letter] = Mailbox(runtime)
         self._plan: Plan | None = None  # what libvirt is still to be told
         self._told = False  # our call to begin is under way
@@ -86,7 +89,7 @@ class Attempt:
         self._started_at = migration.started_at or migration.created_at
         self._error: exceptions.HypervisorError | None = None
         self._completed_job: Job | None = None
-        self._memory = monitor.Memory()
+        self._memory = monitor.recalled(migration.remembered)
         self._wishes = _wishes(migration)
         self._share_mib_s = migration.bandwidth_mib_s
         self._post_copy = migration.status is Status.POST_COPY
@@ -105,7 +108,10 @@ class Attempt:
         self._letters.put(Woken())
 
     def run(self) -> tuple[Outcome, dict[str, Presence]]:
-        """Watch until both hosts agree where the guest is; returns that, and how each host has it. It may be called again after DatabaseUnavailable."""
+        """Watch until both hosts agree where the guest is; returns that, and how each host has it. It may be called again after DatabaseUnavailable.
+
+        Raises Lapsed when another conductor has it. While the lease only cannot be renewed it is watched, and nothing is done.
+        """
         stops = [self._listen("source", self._source), self._listen("destination", self._destination)]
         try:
             self._tell()
@@ -128,10 +134,12 @@ class Attempt:
             self._told = True
             self._runtime.start(f"migrate-{self._migration.id}", self._call, self._source.migrate, plan, False)
 
-    def _call(self, verb: Callable[[str, Plan], None], plan: Plan, resumed: bool) -> None:
+    def _call(self, verb: Callable[[str, Plan, Callable[[], None]], None], plan: Plan, resumed: bool) -> None:
         error = None
         try:
-            verb(self._migration.server_uuid, plan)
+            verb(self._migration.server_uuid, plan, self._lease.check)
+        except Lapsed as lapsed:
+            error = exceptions.HypervisorError(host=self._source.name, code=0, message=f"libvirt was not told: {lapsed}")
         except exceptions.HypervisorError as failure:
             error = failure
         except Exception as failure:
@@ -159,6 +167,8 @@ class Attempt:
                 iterations.append(letter[1].number)
             else:
                 self._read_event(*letter)
+        if self._lease.gone:
+            raise Lapsed("another conductor has it")
         if iterations:  # a guest that does not converge has dozens a second
             first, last = iterations[0], iterations[-1]
             self._journal.note("source", f"iteration {first}" if first == last else f"iterations {first} to {last}")
@@ -210,13 +220,15 @@ class Attempt:
         self._post_copy = self._post_copy or source in monitor.IN_POST_COPY
         if self._post_copy and not self._switch_known:
             self._journal.flush()  # what led to it comes first
-            self._switch_known = despite_database(lambda: self._store.migrations.switched(self._migration))
+            self._switch_known = despite_database(lambda: self._store.migrations.switched(self._migration, self._lease.owner))
 
     def _watch(self, job: Job, presence: Presence) -> None:
         now = self._runtime.monotonic()
         if now - self._written_at >= self._pace.write_s:
             self._written_at = now
             despite_database(lambda: self._exchange(job))
+        if not self._lease.held:
+            return
         if self._post_copy and self._wishes.abort:
             self._journal.note_once("abort", "the guest runs on the destination already: there is no way back")
         elapsed_s = (self._runtime.now() - self._started_at).total_seconds()
@@ -224,12 +236,13 @@ class Attempt:
         self._memory, actions = monitor.decide(self._migration.policy, self._memory, look, self._memory_mib, self._wishes)
         for action in actions:
             self._memory = self._knobs.perform(action, self._memory)
+            self._written_at = float("-inf")  # whoever takes it up is to know
         self._journal.flush()
 
     def _exchange(self, job: Job) -> None:
         """Write down how far it is, and read what somebody wishes and what its share of the link is."""
         if job.begun:
-            self._store.migrations.progress(self._migration, job)
+            self._store.migrations.progress(self._migration, job, self._lease.owner, monitor.remembered(self._memory))
         row = self._store.migrations.get(self._migration.id)
         self._wishes, self._share_mib_s = _wishes(row), row.bandwidth_mib_s
 
@@ -243,12 +256,12 @@ class Attempt:
             self._follow_switch(source)
             verdict = judge(source, destination, self._post_copy)
             text = f"{verdict.value} (source: {source}, destination: {destination})"
-            if verdict not in _OPEN:
+            if verdict not in _OPEN and self._lease.held:
                 self._journal.note("verdict", text)
                 return self._outcome(verdict, source), {self._source.name: source, self._destination.name: destination}
             if text != said:
                 self._journal.note("verdict", said := text)
-            if verdict is Verdict.INTERRUPTED:
+            if verdict is Verdict.INTERRUPTED and self._lease.held:
                 self._recover()
             self._journal.flush()
             self._read_letters(pause)

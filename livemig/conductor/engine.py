@@ -5,8 +5,8 @@ Whatever it holds is also in the database, under its lease; another conductor, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from livemig.conductor.checks.situation import Situation
 from livemig.conductor.choosing import Chooser
 from livemig.conductor.images import Images
 from livemig.conductor.inventory import Inventory, Watcher
+from livemig.conductor.lease import Lapsed, Leases
 from livemig.conductor.redirection import Redirection
 from livemig.db.migrations import API
 from livemig.db.store import Store
@@ -41,21 +42,21 @@ _FRESH_S = 5.0  # the checks are repeated for a migration that waited longer in 
 
 
 class Engine:
-    """`owner` is the name under which leases are held: NAME:LIFE, the life differing from start to start."""
+    """What it takes up it holds by `leases`."""
 
-    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime, owner: str, announcer: Announcer) -> None:
+    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime, leases: Leases, announcer: Announcer) -> None:
         self._conf = conf
         self._store = store
         self._inventory = inventory
         self._runtime = runtime
-        self._owner = owner
+        self._leases = leases
+        self._owner = leases.owner
         self._announcer = announcer
         self._stopping = runtime.event()
         self._chooser = Chooser(conf, store, inventory)
         self._redirection = Redirection(store, self._chooser, runtime, self._redirected)
-        self._images = Images(conf, store, inventory, runtime, owner)
+        self._images = Images(conf, store, inventory, runtime, leases)
         self._limits, self._links = configuration.limits(conf), configuration.links(conf)  # read once: there may be a thousand hosts
-        self._working: dict[object, int] = {}  # one migration may be in two hands for a moment: one queues it while the other begins
         self._attempts: dict[int, Attempt] = {}  # those that are followed now
         self._checked: dict[int, tuple[float, Situation]] = {}  # what the checks read, for those that start at once
 
@@ -70,16 +71,12 @@ class Engine:
         with suppress(exceptions.DatabaseUnavailable):  # else the next that ends, or the next look at leases, does it
             self.admit()
 
-    def renew(self) -> None:
-        """Keep the leases of what is worked on."""
-        self._store.migrations.renew(self._owner, self._conf.conductor.lease_time, tuple(set(self._working.values())))
-
     def accept(self, migration_id: int) -> None:
         """Check an accepted migration, choose its destination and queue it.
 
         Raises what refuses it, or LiveMigrationFailed for anything unexpected; the server is then as it was.
         """
-        if self._claim(migration_id, held_by=API):  # else it was withdrawn, or another conductor took it up
+        if self._leases.claim(migration_id, held_by=API):  # else it was withdrawn, or another conductor took it up
             self._check_and_queue(migration_id)
 
     def wake(self, migration_id: int) -> None:
@@ -89,13 +86,13 @@ class Engine:
             attempt.wake()
             return
         migration = self._store.migrations.get(migration_id)
-        if migration.status is Status.ACCEPTED and not self._stopping.is_set() and self._claim(migration_id):
+        if migration.status is Status.ACCEPTED and not self._stopping.is_set() and self._leases.claim(migration_id):
             self._runtime.start(f"accept-{migration_id}", self._accept_alone, migration_id)
         elif migration.status is Status.CANCELLED and migration.started_at is None:
             self._announcer.tell(migration, "abort.start", "abort.end")
 
     def _check_and_queue(self, migration_id: int) -> None:
-        with self._worked_on(migration_id):
+        with self._leases.worked_on(migration_id):
             self._check(migration_id)
         self.admit()
 
@@ -135,7 +132,7 @@ class Engine:
         if self._stopping.is_set():
             return
         choose = partial(admission.choose, limits=self._limits)
-        for migration in self._store.queue.admit(self._owner, self._conf.conductor.lease_time, choose):
+        for migration in self._leases.admit(choose):
             self._begin(migration)
         self._redirection.look(self._limits)
 
@@ -157,13 +154,13 @@ class Engine:
     def adopt(self) -> None:
         """Take up every open migration whose lease is free: its conductor is gone."""
         for migration in self._store.migrations.orphans():
-            if not self._stopping.is_set() and self._claim(migration.id):
+            if not self._stopping.is_set() and not self._leases.works_on(migration.id) and self._leases.claim(migration.id):
                 LOG.info("Migration %s of server %s taken up in status %s", migration.uuid, migration.server_uuid, migration.status)
                 self._store.migrations.record(migration.id, ("conductor", f"taken up by {self._owner}"))
                 self._take_up(self._store.migrations.get(migration.id))
         self.admit()
-        for migration_id in self._store.files.to_tidy(self._conf.conductor.lease_time):
-            if not self._stopping.is_set() and migration_id not in self._working.values():
+        for migration_id in self._store.files.to_tidy(self._leases.seconds):
+            if not self._stopping.is_set() and not self._leases.works_on(migration_id):
                 self._runtime.start(f"tidy-{migration_id}", self._tidy, migration_id)
 
     def _take_up(self, migration: Migration) -> None:
@@ -186,29 +183,26 @@ class Engine:
     def _carry_out(self, migration: Migration) -> None:
         """A migration that has its place, from preparing to the end."""
         try:
-            with self._worked_on(migration.id):
-                attempt = self._despite_database(lambda: self._prepare(self._store.migrations.get(migration.id)))
-                if attempt is not None:
-                    self._despite_database(lambda: self._conclude(migration, attempt))
+            self._go_on(migration)
             self._despite_database(self.admit)
             self._despite_database(lambda: self._tidy(migration.id))
         except Exception:
             LOG.exception("Migration %s of server %s: the conductor failed; it is taken up again", migration.uuid, migration.server_uuid)
 
+    def _go_on(self, migration: Migration) -> None:
+        """… for as long as it is this conductor's."""
+        try:
+            with self._leases.worked_on(migration.id):
+                attempt = self._despite_database(lambda: self._prepare(self._store.migrations.get(migration.id)))
+                if attempt is not None:
+                    self._despite_database(lambda: self._conclude(migration, attempt))
+        except Lapsed as lapsed:
+            LOG.info("Migration %s of server %s was aborted, or is left to another conductor: %s", migration.uuid, migration.server_uuid, lapsed)
+
     def _tidy(self, migration_id: int) -> None:
         """Remove what it leaves on the hosts, if it has ended."""
-        with self._worked_on(migration_id):
+        with suppress(Lapsed), self._leases.worked_on(migration_id):
             self._images.tidy(migration_id)
-
-    @contextmanager
-    def _worked_on(self, migration_id: int) -> Iterator[None]:
-        """While it lasts the lease is renewed. One that nobody works on any more, for whatever reason, expires and is taken up again."""
-        hand = object()
-        self._working[hand] = migration_id
-        try:
-            yield
-        finally:
-            del self._working[hand]
 
     def _despite_database(self, step: Callable[[], T]) -> T | None:
         """Repeat a step while the database is away. None when the conductor stops first."""
@@ -235,7 +229,8 @@ class Engine:
         source, destination = ends
         resumption = planning.resumption(destination.settings, migration.policy)
         hypervisors = (source.hypervisor, destination.hypervisor)
-        return Attempt(self._store, self._runtime, migration, *hypervisors, self._pace(), memory_mib, resumption, partial(self._announcer.tell, migration))
+        tell = partial(self._announcer.tell, migration)
+        return Attempt(self._store, self._runtime, migration, self._leases.of(migration.id), *hypervisors, self._pace(), memory_mib, resumption, tell)
 
     def _conclude(self, migration: Migration, attempt: Attempt) -> None:
         self._attempts[migration.id] = attempt
@@ -284,6 +279,7 @@ class Engine:
     def _start_with_host(self, migration: Migration) -> None:
         """The guest starts with its new host as it did with the former: libvirt does not see to that."""
         ends = self._ends(migration)
+        self._leases.of(migration.id).check()
         try:
             if ends is not None:
                 autostart.start_with_host(ends[1].hypervisor, migration.server_uuid)
@@ -304,6 +300,7 @@ class Engine:
             self._announcer.not_begun(migration, str(refusal))
             return None
         ends, attempt = self._ends(migration), self._attempt(migration)
+        self._leases.of(migration.id).check()
         if situation is None or not prepared or ends is None or attempt is None or not self._enter_running(migration, ends[0]):
             self._announcer.not_begun(migration)  # it goes elsewhere, it was aborted, or a host was just taken out of the configuration
             return None
@@ -363,9 +360,6 @@ class Engine:
         LOG.exception("%s", failure)
         self._refuse(migration, str(failure))
         return failure
-
-    def _claim(self, migration_id: int, held_by: str | None = None) -> bool:
-        return self._store.migrations.claim(migration_id, self._owner, self._conf.conductor.lease_time, held_by)
 
     def _pace(self) -> Pace:
         return Pace(self._conf.conductor.monitor_interval, self._conf.conductor.progress_interval)

@@ -18,6 +18,7 @@ from livemig.conductor import disks
 from livemig.conductor.checks.disks import images_not_there, read_only_images_same
 from livemig.conductor.checks.situation import Situation
 from livemig.conductor.inventory import Inventory
+from livemig.conductor.lease import Leases
 from livemig.db.files import COMPLETED, FAILED, NOW, PLANNED, is_due
 from livemig.db.store import Store
 from livemig.facts import Image, Storage
@@ -41,14 +42,15 @@ class _Stopped(Exception):
 
 
 class Images:
-    """`owner` is the conductor's name under which it holds leases."""
+    """It makes and removes files of migrations that `leases` holds. Raises Lapsed, in the middle of everything, once one has lapsed."""
 
-    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime, owner: str) -> None:
+    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime, leases: Leases) -> None:
         self._conf = conf
         self._store = store
         self._inventory = inventory
         self._runtime = runtime
-        self._owner = owner
+        self._leases = leases
+        self._owner = leases.owner
         self._said: set[tuple[int, str]] = set()
 
     def prepare(self, migration: Migration, situation: Situation) -> bool:
@@ -83,15 +85,15 @@ class Images:
         files = self._store.migrations.get(migration.id).files
         left = self._remove(migration, [file for file in files if file.after in (FAILED, NOW)])
         if files:
-            self._store.files.removed(migration.id, left)
+            self._store.files.removed(migration.id, self._owner, left)
         return left
 
     def tidy(self, migration_id: int) -> None:
         """Remove what an ended migration leaves. What cannot be removed now stays in the journal, and it is tried again."""
-        migration = self._store.files.claim(migration_id, self._owner, self._conf.conductor.lease_time)
+        migration = self._leases.claim_files(migration_id)
         if migration is not None:
             left = self._remove(migration, [file for file in migration.files if is_due(file, migration)])
-            self._store.files.removed(migration_id, left)
+            self._store.files.removed(migration_id, self._owner, left)
 
     def _prepare(self, migration: Migration, now: Situation) -> bool:
         found = self._reserve(migration, now)
@@ -163,9 +165,11 @@ class Images:
         self._note(migration, f"{blank.path} was made at the destination ({blank.format}, {_mib(blank.capacity)}{above})")
 
     def _begin(self, migration: Migration, path: str) -> LeftFile:
+        """Right before it is made. Raises _Stopped."""
         planned = LeftFile(migration.destination or "", path, PLANNED)
         if not self._store.files.begin(migration.id, self._owner, planned):
             raise _Stopped
+        self._leases.of(migration.id).check()
         return planned
 
     def _create(self, migration: Migration, destination: Hypervisor, blank: Blank) -> None:
@@ -185,8 +189,11 @@ class Images:
         """Counts bytes, says now and then how many, and stops it when somebody wishes so."""
         done, looked, told = 0, float("-inf"), self._runtime.monotonic()
 
+        lease = self._leases.of(migration.id)
+
         def tell(more: int) -> None:
             nonlocal done, looked, told
+            lease.check()
             done += more
             now = self._runtime.monotonic()
             if now - looked >= _LOOK_S:
@@ -215,7 +222,7 @@ class Images:
             hypervisor = self._hypervisor(host)
             if not hypervisor.connected:
                 raise exceptions.HypervisorUnavailable(host=host, code=0, message="not connected")
-            mine = self._store.files.remove(migration.id, files)
+            mine = self._store.files.remove(migration.id, self._owner, files)
             left = set(mine)
             users = storage.used(hypervisor, [file.path for file in mine])
             for file in sorted(mine, key=lambda file: file.path.endswith("/")):  # directories last
@@ -226,6 +233,7 @@ class Images:
         return left
 
     def _remove_one(self, migration: Migration, hypervisor: Hypervisor, file: LeftFile, user: str | None) -> None:
+        self._leases.of(migration.id).check()
         if user is not None:
             self._note(migration, f"{file.path} stays on {file.host}: guest {user} refers to it")
         elif file.path.endswith("/"):

@@ -1,16 +1,18 @@
-"""The watched hosts: one thread per host keeps its connection and writes down, event by event, what runs there."""
+"""The watched hosts: one thread per host keeps its connection; that of the conductor whose watch it is writes down, event by event, what runs there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor.agents import Agents
+from livemig.conductor.spread import spread
 from livemig.conf import HostSettings
 from livemig.db.store import Store
+from livemig.db.watches import Sight
 from livemig.facts import Disconnected, HostEvent, ServerChanged
 from livemig.hypervisor import storage
 from livemig.hypervisor.connection import Hypervisor
@@ -22,6 +24,7 @@ _FIRST_PAUSE_S = 0.2
 _DATABASE_PAUSE_S = 1.0
 _LOOK_S = 5.0  # how long somebody waits who wants a server looked at
 _REFRESH_S = 60.0  # free memory has no event
+_STOP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +35,33 @@ class Look:
     done: Event
 
 
+@dataclass(frozen=True, slots=True)
+class Yours:
+    """The host's watch is this conductor's from now on."""
+
+
+Letter = HostEvent | Look | Yours | None
+
+
 class Watcher:
-    """Follows one host, and is the only one to write down what is seen there: of two writers the slower could put back what was so before.
+    """Keeps the connection to one host. While it owns the host's watch it follows the host, and writes down what is seen there.
 
-    `settled` is set once it has been reached, or found unreachable, for the first time."""
+    A server that somebody wants looked at is written down by any watcher. Nothing old is ever written over what is newer: each writes against the watch's
+    version as it was before the host was asked (`livemig.db.watches`).
 
-    def __init__(self, settings: HostSettings, hypervisor: Hypervisor, store: Store, runtime: Runtime, reconnect_max: float) -> None:
+    `settled` is set once the host has been reached, or found unreachable, for the first time."""
+
+    def __init__(self, settings: HostSettings, hypervisor: Hypervisor, store: Store, runtime: Runtime, reconnect_max: float, owner: str) -> None:
         self.settings = settings
         self.hypervisor = hypervisor
         self.settled = runtime.event()
         self._store = store
         self._runtime = runtime
         self._reconnect_max = reconnect_max
+        self._owner = owner
+        self._sight: Sight | None = None  # what is known of the host; None while another conductor watches it
         self._stopping = runtime.event()
-        self._news: Mailbox[HostEvent | Look | None] = Mailbox(runtime)
+        self._news: Mailbox[Letter] = Mailbox(runtime)
         self._agents = Agents(hypervisor, runtime, self._news.put)
         self._task: Task | None = None
         self._followed = False  # by the present connection: the host has been looked at
@@ -53,6 +69,14 @@ class Watcher:
 
     def start(self) -> None:
         self._task = self._runtime.start(f"watch-{self.settings.name}", self._run)
+
+    def own(self, version: int | None) -> None:
+        """The watch is this conductor's, as of that version, or another's (None). Whoever gets it looks at the whole host."""
+        if version is None:
+            self._sight = None
+        elif self._sight is None:
+            self._sight = Sight(self.settings.name, version, self._owner)
+            self._news.put(Yours())
 
     def stop(self) -> None:
         """Stop following; the connection is closed by the watcher's own thread, which may hang in a call to a host that is away."""
@@ -92,68 +116,114 @@ class Watcher:
             LOG.exception("Following host %s failed; it is connected to again", self.settings.name)
         return self._followed
 
-    def _away(self, reason: str) -> None:
-        log_it = LOG.debug if reason == self._said else LOG.warning
-        log_it("Host %s is away: %s", self.settings.name, reason)
-        self._said = reason
-        self._store.hosts.went_down(self.settings.name)
-        self.settled.set()
-
-    def _look_at_all(self) -> None:
-        self._look_at_host()
-        self._store.servers.see(self.settings.name, self.hypervisor.servers(), complete=True)
-        self.settled.set()
-        if not self._followed:
-            LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
-            storage.sweep(self.hypervisor)
-        self._followed, self._said = True, ""
-        if self.hypervisor.learn_processors():
-            self._look_at_host()
-
-    def _look_at_host(self) -> None:
-        self._store.hosts.came_up(self.settings.name, self.hypervisor.all_facts(self._runtime.now()))
-
     def _follow(self) -> None:
         """Returns when the host is away, or when the watcher is to stop."""
         try:
             self.hypervisor.connect()
-            news: list[HostEvent | Look | None] = []
+            news: list[Letter] = []
             while not self._stopping.is_set():
                 news = self._take_down(news)
         except exceptions.HypervisorError as error:
             self._away(str(error))
 
-    def _take_down(self, news: list[HostEvent | Look | None]) -> list[HostEvent | Look | None]:
+    def _away(self, reason: str) -> None:
+        log_it = LOG.debug if reason == self._said else LOG.warning
+        log_it("Host %s is away: %s", self.settings.name, reason)
+        self._said = reason
+        sight = self._sight
+        if sight is not None:
+            self._written(sight, self._store.hosts.went_down(self.settings.name, sight))
+        self.settled.set()
+
+    def _take_down(self, news: list[Letter]) -> list[Letter]:
         """Write down what is new, everything if `news` is empty; then wait for the next. The connection outlives the database: jobs are watched by it."""
         for event in news:
             if isinstance(event, Disconnected):
                 raise exceptions.HypervisorUnavailable(host=self.settings.name, code=0, message=f"the connection was lost: {event.reason}")
-        changed = {event.uuid for event in news if isinstance(event, ServerChanged | Look)}
         try:
-            if changed:
-                self._store.servers.see(self.settings.name, [self.hypervisor.server(uuid) for uuid in sorted(changed)])
-                for look in news:
-                    if isinstance(look, Look):
-                        look.done.set()
-            elif not news:
-                self._look_at_all()
+            sight = self._sight
+            if not (self._looks(news) if sight is None else self._follows(sight, news)):
+                return [*(look for look in news if isinstance(look, Look)), Yours()]
         except exceptions.DatabaseUnavailable:
             self._wait_for_database()
             return [event for event in self._news.take(0) if isinstance(event, Disconnected)]  # else nothing: look at everything
-        self._agents.ask()
         return self._news.take(_REFRESH_S)
+
+    def _follows(self, sight: Sight, news: list[Letter]) -> bool:
+        """As the watch's owner. False when somebody else has written about the host: everything is to be looked at anew then."""
+        changed = {event.uuid for event in news if isinstance(event, ServerChanged | Look)}
+        everything = not news or any(isinstance(event, Yours) for event in news)
+        written = self._look_at_all(sight) if everything else not changed or self._look_at(sight, changed)
+        if written:
+            _done(news)
+            self._agents.ask()
+        return written
+
+    def _looks(self, news: list[Letter]) -> bool:
+        """As one of the others: only what somebody wants looked at, and of that only how it is."""
+        self._followed, self._said = True, ""
+        self.settled.set()
+        for look in news:
+            while isinstance(look, Look) and not look.done.is_set() and not self._stopping.is_set():
+                sight = self._store.watches.find(self.settings.name)
+                said = replace(self.hypervisor.server(look.uuid), details=False)
+                if self._store.servers.see(self.settings.name, [said], sight=sight and replace(sight, owner=None)):
+                    look.done.set()
+        return True
+
+    def _look_at(self, sight: Sight, uuids: Iterable[str]) -> bool:
+        said = [self.hypervisor.server(uuid) for uuid in sorted(uuids)]
+        return self._written(sight, self._store.servers.see(self.settings.name, said, sight=sight)) is not None
+
+    def _look_at_all(self, before: Sight) -> bool:
+        sight = self._look_at_host(before)
+        if sight is None:
+            return False
+        servers = self.hypervisor.servers()
+        sight = self._written(sight, self._store.servers.see(self.settings.name, servers, complete=True, sight=sight))
+        if sight is None:
+            return False
+        self.settled.set()
+        if not self._followed:
+            LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
+            storage.sweep(self.hypervisor)
+        self._followed, self._said = True, ""
+        return not self.hypervisor.learn_processors() or self._look_at_host(sight) is not None
+
+    def _look_at_host(self, sight: Sight) -> Sight | None:
+        said = self.hypervisor.all_facts(self._runtime.now())
+        return self._written(sight, self._store.hosts.came_up(self.settings.name, said, sight))
+
+    def _written(self, sight: Sight, done: bool) -> Sight | None:
+        """What the next write rests on, after one that rested on `sight`; None if it was not done: somebody else has written since, or has the watch now."""
+        following: Sight | None = replace(sight, version=sight.version + 1)
+        if not done:
+            now = self._store.watches.find(self.settings.name)
+            following = now if now is not None and now.owner == self._owner else None
+        if self._sight is sight:  # else `own` knows more
+            self._sight = following
+        return following if done else None
 
     def _wait_for_database(self) -> None:
         LOG.warning("The database is away; host %s is looked at again when it is back", self.settings.name)
         self._stopping.wait(_DATABASE_PAUSE_S)
 
 
-class Inventory:
-    """The watchers of all enabled hosts."""
+def _done(news: list[Letter]) -> None:
+    for look in news:
+        if isinstance(look, Look):
+            look.done.set()
 
-    def __init__(self, store: Store, make_watcher: Callable[[HostSettings], Watcher]) -> None:
+
+class Inventory:
+    """The watchers of all enabled hosts. Each host has one conductor that writes down what is there; for `lease_s` after it fell silent."""
+
+    def __init__(self, store: Store, make_watcher: Callable[[HostSettings], Watcher], runtime: Runtime, owner: str, lease_s: float) -> None:
         self._store = store
         self._make_watcher = make_watcher
+        self._owner = owner
+        self._lease_s = lease_s
+        self._runtime = runtime
         self._watchers: dict[str, Watcher] = {}
 
     def follow(self, settings: Mapping[str, HostSettings]) -> None:
@@ -163,17 +233,29 @@ class Inventory:
             if settings.get(name) != watcher.settings:
                 del self._watchers[name]
                 watcher.stop()
-        for name, wanted in settings.items():
-            if name not in self._watchers:
-                self._watchers[name] = self._make_watcher(wanted)
-                self._watchers[name].start()
+        new = {name: self._make_watcher(wanted) for name, wanted in settings.items() if name not in self._watchers}
+        self._watchers |= new
+        try:
+            self.balance()
+        finally:
+            for watcher in new.values():
+                watcher.start()
 
-    def stop(self) -> None:
+    def balance(self) -> None:
+        """Say that this conductor lives, take its share of the hosts, and let go of what is more."""
+        watchers = dict(self._watchers)
+        owned = self._store.watches.balance(self._owner, self._lease_s, watchers, lambda mine, free, conductors: spread(mine, free, len(watchers), conductors))
+        for name, watcher in watchers.items():
+            watcher.own(owned.get(name))
+
+    def stop(self, seconds: float = _STOP_S) -> None:
+        """End all connections; those that hang are left behind after so many seconds."""
         watchers, self._watchers = list(self._watchers.values()), {}
         for watcher in watchers:
             watcher.stop()
+        deadline = self._runtime.monotonic() + seconds
         for watcher in watchers:
-            watcher.join(2)
+            watcher.join(max(0.0, deadline - self._runtime.monotonic()))
 
     def get(self, name: str) -> Watcher | None:
         return self._watchers.get(name)

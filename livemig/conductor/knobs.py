@@ -9,6 +9,7 @@ from typing import Any
 from livemig import exceptions
 from livemig.conductor import monitor
 from livemig.conductor.journal import Journal
+from livemig.conductor.lease import Lease
 from livemig.facts import Presence
 from livemig.hypervisor.connection import Hypervisor
 from livemig.records import Migration
@@ -17,8 +18,9 @@ from livemig.records import Migration
 class Knobs:
     """Those of one migration, on its source. `announce` tells of phases (see `announcer`)."""
 
-    def __init__(self, migration: Migration, source: Hypervisor, journal: Journal, announce: Callable[[str], None]) -> None:
+    def __init__(self, migration: Migration, lease: Lease, source: Hypervisor, journal: Journal, announce: Callable[[str], None]) -> None:
         self._server = migration.server_uuid
+        self._lease = lease
         self._source = source
         self._journal = journal
         self._announce = announce
@@ -32,7 +34,9 @@ class Knobs:
         }
 
     def perform(self, action: monitor.Action, memory: monitor.Memory) -> monitor.Memory:
-        """Do it; what to remember then."""
+        """Do it, if the migration is this conductor's; what to remember then."""
+        if not self._lease.held:
+            return monitor.failed(memory, action, for_good=False)
         try:
             self._deeds[type(action)](action)
         except exceptions.HypervisorError as error:

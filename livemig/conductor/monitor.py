@@ -6,10 +6,13 @@ The arithmetic of time is Nova's (nova/virt/libvirt/migration.py: downtime_steps
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from livemig.conductor.course import Course, observe, stalled
 from livemig.facts import Job, Policy, Presence
+
+T = TypeVar("T")
 
 _LEAST_GIB = 2  # Nova counts no guest, and no disk, as smaller
 _GIB = 2**30
@@ -58,6 +61,7 @@ class PostCopy:
 Action = SetDowntime | SetSpeed | Abort | Pause | PostCopy
 
 _STOP = Abort("libvirt is told to stop the job")
+_URGES: Mapping[str, type[Abort | Pause | PostCopy]] = {kind.__name__: kind for kind in (Abort, Pause, PostCopy)}
 _HURRY = Pause("the guest is paused, for the migration to complete")
 _SWITCH = "for the migration to complete"
 
@@ -129,6 +133,25 @@ def decide(policy: Policy, memory: Memory, look: Look, memory_mib: int, wishes: 
         memory, due = rule(case, memory)
         actions += due
     return memory, actions
+
+
+def remembered(memory: Memory) -> dict[str, Any]:
+    """For the migration's row: whoever takes it up goes on from there. What libvirt was told of its speed he finds out by telling it."""
+    urge = memory.urge and {"kind": type(memory.urge).__name__, "reason": memory.urge.reason}
+    return {**asdict(replace(memory, speed=None)), "urge": urge}
+
+
+def recalled(saved: Mapping[str, Any] | None) -> Memory:
+    """As `remembered` made it, by this version of livemig or by another that knew fewer or more."""
+    if not saved:
+        return Memory()
+    urge = saved.get("urge")
+    made = {"urge": _URGES[urge["kind"]](urge["reason"]) if urge else None, "course": _made(Course, saved.get("course") or {})}
+    return _made(Memory, {**saved, **made})
+
+
+def _made(kind: type[T], saved: Mapping[str, Any]) -> T:
+    return kind(**{field.name: saved[field.name] for field in fields(kind) if field.name in saved})  # type: ignore[arg-type]
 
 
 def failed(memory: Memory, action: Action, for_good: bool) -> Memory:

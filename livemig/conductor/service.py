@@ -14,6 +14,7 @@ from livemig.conductor.announcer import Announcer
 from livemig.conductor.deeds import Deeds
 from livemig.conductor.engine import Engine
 from livemig.conductor.inventory import Inventory, Watcher
+from livemig.conductor.lease import Leases
 from livemig.conf import HostSettings
 from livemig.db.store import Store
 from livemig.hypervisor.connection import Hypervisor
@@ -21,6 +22,8 @@ from livemig.hypervisor.events import EventLoop
 from livemig.runtime import Runtime, Task
 
 LOG = log.getLogger(__name__)
+
+_PART_S = 1.5  # of the time in which it stops: for each thing that may hang
 
 
 class Conductor:
@@ -35,9 +38,11 @@ class Conductor:
         self._stopping = runtime.event()
         self._housekeeping: Task | None = None
         self._loop = EventLoop(libvirt, runtime)
-        self.inventory = Inventory(store, self._watcher)
+        lease_s = conf.conductor.lease_time
+        self.inventory = Inventory(store, self._watcher, runtime, self._owner, lease_s)
+        self._leases = Leases(store, runtime, self._owner, lease_s)
         announcer = Announcer(store, notifications.from_conf(conf, runtime), configuration.aggregates(conf))
-        self.engine = Engine(conf, store, self.inventory, runtime, self._owner, announcer)
+        self.engine = Engine(conf, store, self.inventory, runtime, self._leases, announcer)
         deeds = Deeds(conf, store, self.inventory, runtime)
         self.answers: dict[str, Callable[..., Any]] = {
             "live_migrate": self.engine.accept,
@@ -51,6 +56,7 @@ class Conductor:
         settings = configuration.hosts(self._conf)
         self._loop.start()
         self._store.migrations.release_former(self._owner)
+        self._store.watches.release_former(self._owner)
         self.inventory.follow(settings)
         self._housekeeping = self._runtime.start("leases", self._keep_leases)
         LOG.info("Conductor %s looks after %s", self._owner, ", ".join(settings) or "no hosts: enabled_hosts is empty")
@@ -61,33 +67,42 @@ class Conductor:
         self.engine.reload()
 
     def stop(self) -> None:
-        """Let go of everything: jobs go on in libvirt, and their leases are free for others."""
+        """Let go of everything within a few seconds, whatever hangs: jobs go on in libvirt, and their leases and the hosts' watches are free for others."""
         self.engine.stop()
         self._stopping.set()
+        self._leases.surrender()
         if self._housekeeping is not None:
-            self._housekeeping.join(2)
-        self.inventory.stop()
+            self._housekeeping.join(_PART_S)
+        self._runtime.start("hand-over", self._hand_over).join(_PART_S)
+        self.inventory.stop(_PART_S)
         self._loop.stop()
-        try:
-            self._store.migrations.release(self._owner)
-        except exceptions.DatabaseUnavailable:
-            LOG.warning("The database is away: leases of %s will expire by themselves", self._owner)
         LOG.info("Conductor %s stopped; migrations that run go on in libvirt", self._owner)
 
+    def _hand_over(self) -> None:
+        try:
+            self._store.migrations.release(self._owner)
+            self._store.watches.release(self._owner)
+        except exceptions.DatabaseUnavailable:
+            LOG.warning("The database is away: leases of %s will expire by themselves", self._owner)
+
     def _keep_leases(self) -> None:
-        pause = self._conf.conductor.lease_time / 3
+        """Each step is tried again after a third of the lease, whatever becomes of the others."""
         while True:
-            try:
-                self.engine.renew()
-                self.engine.adopt()
-            except exceptions.DatabaseUnavailable:
-                LOG.warning("The database is away; leases are renewed when it is back")
-            except Exception:
-                LOG.exception("Housekeeping failed; it is tried again")
-            if self._stopping.wait(pause):
+            for step in (self._leases.renew, self.inventory.balance, self.engine.adopt):
+                if not self._stopping.is_set():
+                    self._keep(step)
+            if self._stopping.wait(self._leases.seconds / 3):
                 return
+
+    def _keep(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except exceptions.DatabaseUnavailable:
+            LOG.warning("The database is away; leases are renewed when it is back")
+        except Exception:
+            LOG.exception("Housekeeping failed; it is tried again")
 
     def _watcher(self, settings: HostSettings) -> Watcher:
         group = self._conf.libvirt
         hypervisor = Hypervisor(self._libvirt, settings.name, settings.connection_uri, (group.keepalive_interval, group.keepalive_count))
-        return Watcher(settings, hypervisor, self._store, self._runtime, self._conf.conductor.reconnect_max)
+        return Watcher(settings, hypervisor, self._store, self._runtime, self._conf.conductor.reconnect_max, self._owner)

@@ -122,7 +122,12 @@ HTTP_BASIC_OPTS = [
 ]
 
 CONDUCTOR_OPTS = [
-    cfg.IntOpt("lease_time", default=12, min=3, help="Seconds after which a silent conductor's migrations are taken over by another."),
+    cfg.IntOpt(
+        "lease_time",
+        default=10,
+        min=3,
+        help="Seconds after which a silent conductor's migrations and hosts are taken over by another, which looks for such every third of that time.",
+    ),
     cfg.FloatOpt("monitor_interval", default=0.5, min=0.05, help="Seconds between two looks at a running job's statistics."),
     cfg.FloatOpt("progress_interval", default=1.0, min=0.05, help="Seconds between two progress writes of a running migration."),
     cfg.FloatOpt("reconnect_max", default=5.0, min=0.1, help="Longest pause, in seconds, between two tries to connect to a host that is away."),

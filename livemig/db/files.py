@@ -91,14 +91,16 @@ class Files:
             return to_migration(session.get_one(migration, migration_id))
 
     @retried
-    def remove(self, migration_id: int, files: Collection[LeftFile]) -> Sequence[LeftFile]:
+    def remove(self, migration_id: int, owner: str, files: Collection[LeftFile]) -> Sequence[LeftFile]:
         """Begin to remove files of a migration: those that no open migration uses as well. The others leave the journal: they are in the other's.
 
-        From now on whoever needs one of them waits until it is gone.
+        From now on whoever needs one of them waits until it is gone. None of them when `owner` has lost its lease.
         """
         with self._database.write() as session:
             self._migrations.lock(session)
             row = _locked(session, migration_id)
+            if row.lease_owner != owner:
+                return []
             held = {place for other in _untidy(session, but=migration_id) if other.active_server_uuid for place in _places(other)}
             begun = {file: replace(file, after=NOW) for file in files if _place(file) not in held}
             kept = [file for file in to_files(row.files) if file not in files]
@@ -106,10 +108,12 @@ class Files:
             return list(begun.values())
 
     @retried
-    def removed(self, migration_id: int, left: Iterable[LeftFile]) -> None:
-        """Strike out all but what could not be removed. An ended migration's lease is free again."""
+    def removed(self, migration_id: int, owner: str | None, left: Iterable[LeftFile]) -> None:
+        """Strike out all but what could not be removed, if `owner` (where given) has the lease still. That of an ended migration is free again then."""
         with self._database.write() as session:
             row = _locked(session, migration_id)
+            if owner is not None and row.lease_owner != owner:
+                return
             _write(row, left)
             if row.active_server_uuid is None:
                 row.lease_owner = row.lease_expires_at = None

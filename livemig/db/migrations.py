@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, String, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from livemig import exceptions, records
@@ -29,6 +29,7 @@ ABORTABLE = (*NOT_BEGUN, Status.RUNNING)
 COMPLETABLE = (Status.RUNNING, Status.POST_COPY)  # in post-copy it is resumed, if it was interrupted
 _SENDING = [status.value for status in SENDING]
 Remembered = Mapping[str, Any] | None
+_Said = tuple[str, Job, str | None, Remembered]
 MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (nova/compute/api.py, live_migrate)
 
 
@@ -39,7 +40,7 @@ class Migrations:
         self._database = database
         self._runtime = runtime
         self._clock = Clock(runtime)
-        self._progress: dict[int, tuple[str, Job, Remembered]] = {}  # what is still to be written
+        self._progress: dict[int, _Said] = {}  # what is still to be written
         self._writing = Lock()
 
     @retried
@@ -220,9 +221,12 @@ class Migrations:
             follow(session, now, [uuid])
         return True
 
-    def progress(self, migration: records.Migration, job: Job, remembered: Remembered = None) -> None:
-        """Take down how far a running job is. One transaction writes what all have to say at that moment: those who come meanwhile leave it to the next."""
-        self._progress[migration.id] = (migration.server_uuid, job, remembered)
+    def progress(self, migration: records.Migration, job: Job, owner: str | None = None, remembered: Remembered = None) -> None:
+        """Take down how far a running job is, and what its `owner` would have another conductor know.
+
+        One transaction writes what all have to say at that moment: those who come meanwhile leave it to the next.
+        """
+        self._progress[migration.id] = (migration.server_uuid, job, owner, remembered)
         if self._writing.acquire(blocking=False):
             try:
                 self._write_progress([self._progress.popitem() for _ in range(len(self._progress))])
@@ -230,29 +234,30 @@ class Migrations:
                 self._writing.release()
 
     @retried
-    def _write_progress(self, said: Sequence[tuple[int, tuple[str, Job, Remembered]]]) -> None:
+    def _write_progress(self, said: Sequence[tuple[int, _Said]]) -> None:
         now = self._runtime.now()
         migrations, servers = (models.Base.metadata.tables[name] for name in ("migrations", "servers"))
         figures: dict[str, Any] = {name: bindparam(f"its_{name}") for name in _FIGURES}
-        runs = (migrations.c.id == bindparam("its_id"), migrations.c.active_server_uuid.is_not(None))  # what has ended has its last figures
+        its = or_(bindparam("its_owner", type_=String).is_(None), migrations.c.lease_owner == bindparam("its_owner"))
+        runs = (migrations.c.id == bindparam("its_id"), migrations.c.active_server_uuid.is_not(None), its)  # what has ended has its last figures
         shown = (servers.c.uuid == bindparam("its_uuid"), servers.c.task_state == MIGRATING)
         with self._database.write() as session:
             rows = [
-                {"its_id": number, "its_memory": memory, **{f"its_{name}": value for name, value in _figures(job).items()}}
-                for number, (_uuid, job, memory) in said
+                {"its_id": number, "its_owner": owner, "its_memory": memory, **{f"its_{name}": value for name, value in _figures(job).items()}}
+                for number, (_uuid, job, owner, memory) in said
             ]
             remembered = {"remembered": bindparam("its_memory", type_=migrations.c.remembered.type)}
             session.execute(update(migrations).where(*runs).values(updated_at=now, **remembered, **figures), rows)
-            progress = [{"its_uuid": uuid, "its_progress": job.progress} for _number, (uuid, job, _memory) in said]
+            progress = [{"its_uuid": uuid, "its_progress": job.progress} for _number, (uuid, job, _owner, _memory) in said]
             session.execute(update(servers).where(*shown).values(progress=bindparam("its_progress"), updated_at=now), progress)
 
     @retried
-    def switched(self, migration: records.Migration) -> bool:
-        """Post-copy has begun: the guest runs on the destination, and so its server is there. False when that was known, or is over."""
+    def switched(self, migration: records.Migration, owner: str | None) -> bool:
+        """Post-copy has begun: the guest runs on the destination, and so its server is there. False when that was known, is over, or is not `owner`'s."""
         server = models.Server
         moved = (server.uuid == migration.server_uuid, server.task_state == MIGRATING)
         with self._database.write() as session:
-            if not self.enter(session, migration.id, Status.POST_COPY, None, "the guest runs on the destination"):
+            if not self.enter(session, migration.id, Status.POST_COPY, owner, "the guest runs on the destination"):
                 return False
             session.execute(update(server).where(*moved).values(host=migration.destination, updated_at=self._runtime.now()))
             return True
@@ -292,7 +297,10 @@ class Migrations:
 
     @retried
     def renew(self, owner: str, seconds: float, worked_on: Collection[int]) -> Collection[int]:
-        """Keep the leases of `owner` on the migrations `worked_on`; returns those that it has. Those that are queued need none: whoever admits them takes theirs."""
+        """Keep the leases of `owner` on the migrations `worked_on`; returns those that it has.
+
+        Those that are queued need none: whoever admits them takes theirs.
+        """
         migration = models.Migration
         rule = (migration.lease_owner == owner, migration.id.in_(worked_on))
         with self._database.write() as session:

@@ -16,7 +16,7 @@ from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts` and their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database. Any call may raise DatabaseUnavailable."""
+    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database. Any call may raise DatabaseUnavailable."""
 
     def __init__(self, database: Database, runtime: Runtime) -> None:
         self.database = database

@@ -76,7 +76,7 @@ class Watches:
     def all(self) -> Mapping[str, str | None]:
         """Who watches each host."""
         with self._database.read() as session:
-            return {host: owner for host, owner in session.execute(select(models.Watch.host, models.Watch.owner).order_by(models.Watch.host))}
+            return {row.host: row.owner for row in session.execute(select(models.Watch.host, models.Watch.owner).order_by(models.Watch.host))}
 
     def release(self, owner: str) -> None:
         """`owner` is about to stop: its hosts are free for others."""

@@ -178,16 +178,19 @@ class Hypervisor:
             return True  # an old libvirt or an architecture without comparison: libvirt itself refuses at the start
         return bool(verdict > self._libvirt.VIR_CPU_COMPARE_INCOMPATIBLE)
 
-    def migrate(self, uuid: str, plan: Plan) -> None:
+    def migrate(self, uuid: str, plan: Plan, last_word: Callable[[], None] = lambda: None) -> None:
         """Move a server as planned; returns when libvirt's call does (virDomainMigrateToURI3, peer to peer).
 
-        It has a connection of its own, for as long as the migration takes. What it returns or raises is one witness of the outcome, not the verdict.
+        `last_word` is called right before; what it raises keeps libvirt from being told. The call has a connection of its own, for as long as the migration
+        takes. What it returns or raises is one witness of the outcome, not the verdict.
         """
         flags, parameters = migrate_flags.flags(self._libvirt, self.name, plan), migrate_flags.parameters(self._libvirt, self.name, plan)
         with self.apart() as connection:
-            connection.lookupByUUIDString(uuid).migrateToURI3(plan.destination_uri, parameters, flags)
+            domain = connection.lookupByUUIDString(uuid)
+            last_word()
+            domain.migrateToURI3(plan.destination_uri, parameters, flags)
 
-    def resume_post_copy(self, uuid: str, plan: Plan) -> None:
+    def resume_post_copy(self, uuid: str, plan: Plan, last_word: Callable[[], None] = lambda: None) -> None:
         """Go on with an interrupted post-copy (VIR_MIGRATE_POSTCOPY_RESUME, libvirt 8.5); returns as `migrate`, and proves as little.
 
         The flags must be those of the first call; whether the guest is persistent its own domain knows.
@@ -196,6 +199,7 @@ class Hypervisor:
         with self.apart() as connection:
             domain = connection.lookupByUUIDString(uuid)
             flags = migrate_flags.flags(self._libvirt, self.name, replace(plan, persistent=bool(domain.isPersistent())))
+            last_word()
             domain.migrateToURI3(plan.destination_uri, migrate_flags.parameters(self._libvirt, self.name, plan), flags | resume)
 
     def job(self, uuid: str) -> Job | None:

@@ -8,7 +8,7 @@ from livemig.runtime import Runtime, Task
 
 _NEVER = -1
 _NOW = 0
-_STOP_S = 5.0
+_STOP_S = 1.5
 
 
 class EventLoop:

@@ -345,7 +345,7 @@ def test_a_source_that_is_away_when_it_is_to_be_tidied(service: Service, hosts: 
 
 def journal(service: Service, migration_id: int, *left: LeftFile) -> None:
     """As if these were still to be removed."""
-    service.store.files.removed(migration_id, left)
+    service.store.files.removed(migration_id, None, left)
 
 
 def test_a_file_that_another_guest_refers_to_stays(service: Service, hosts: list[Host]) -> None:

@@ -294,11 +294,11 @@ def test_one_waits_for_the_other(service: Service) -> None:
     assert files.write_down(second.id, OTHERS, [], [BASE_FILE]) == ()
     assert migrations.get(second.id).files == (BASE_FILE,)
     third = preparing(service, "c")
-    begun = files.remove(first.id, [IMAGE, BASE_FILE])
+    begun = files.remove(first.id, MINE, [IMAGE, BASE_FILE])
     assert begun == [replace(IMAGE, after=NOW)], "the other's is not removed"
     assert migrations.get(first.id).files == (replace(IMAGE, after=NOW),)
     assert files.write_down(third.id, MINE, [IMAGE], []) == [first.id]
-    files.removed(first.id, [])
+    files.removed(first.id, MINE, [])
     assert files.write_down(third.id, MINE, [IMAGE], []) == ()
 
 
@@ -313,12 +313,12 @@ def test_an_ended_migration_is_tidied_by_one(service: Service) -> None:
     claimed = files.claim(migration.id, MINE, 60)
     assert claimed is not None and [file for file in claimed.files if is_due(file, claimed)] == [IMAGE]
     assert files.claim(migration.id, OTHERS, 60) is None and files.to_tidy(10) == []
-    files.removed(migration.id, [IMAGE])
+    files.removed(migration.id, MINE, [IMAGE])
     assert files.to_tidy(10) == [migration.id]
     assert files.claim(migration.id, OTHERS, 60) is not None
     service.runtime.sleep(61)
     assert files.claim(migration.id, MINE, 60) is not None, "the other fell silent"
-    files.removed(migration.id, [])
+    files.removed(migration.id, MINE, [])
     assert not service.store.migrations.get(migration.id).untidy and files.to_tidy(10) == []
 
 
