@@ -36,8 +36,8 @@ def make(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Make]:
     """A service whose options of [libvirt] are given without their prefix; node1 sends 100 MiB/s, and its guest web dirties more."""
     with ExitStack() as stack:
 
-        def made(dirty_mib_s: float = 500, state: str = "running", **options: object) -> Service:
-            given = {f"libvirt__live_migration_{name}": value for name, value in options.items()}
+        def made(dirty_mib_s: float = 500, state: str = "running", lease_time: int = 10, **options: object) -> Service:
+            given = {f"libvirt__live_migration_{name}": value for name, value in options.items()} | {"conductor__lease_time": lease_time}
             service = stack.enter_context(Service(tmp_path, runtime, **{**CALMLY, **given}))
             service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
             add(service, "web", dirty_mib_s=dirty_mib_s, state=state)
@@ -203,8 +203,8 @@ def test_a_switch_that_no_conductor_saw(make: Make) -> None:
 
 
 def test_the_database_is_away_when_it_is_switched_and_interrupted(make: Make) -> None:
-    """It is resumed all the same, and all is written down when the database is back."""
-    service = make(policy="post-copy")
+    """It is resumed all the same, as long as the lease lasts, and all is written down when the database is back."""
+    service = make(policy="post-copy", lease_time=60)
     assert service.live_migrate(WEB).status_int == 202
     service.runtime.sleep(5)
     source = service.fleet.hosts["node1"].domains[WEB]
