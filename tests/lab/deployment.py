@@ -1,4 +1,4 @@
-"""Private instances of RabbitMQ and PostgreSQL on free ports of the loopback address, gone when their context ends."""
+"""Private instances of RabbitMQ, PostgreSQL and MariaDB on free ports of the loopback address, gone when their context ends."""
 
 from __future__ import annotations
 
@@ -102,6 +102,21 @@ def database() -> Iterator[Daemon]:
     url = f"postgresql+psycopg2://livemig@127.0.0.1:{port}/postgres"
     with _running(Daemon(url, [*as_postgres, home / "postgres", *options], directory, "ready to accept connections"), directory) as daemon:
         yield daemon
+
+
+@contextmanager
+def mariadb() -> Iterator[str]:
+    """MariaDB, as the user mysql; its connection URL."""
+    directory = Path(tempfile.mkdtemp(prefix="livemig-mariadb-"))
+    shutil.chown(directory, "mysql")
+    port = free_port()
+    data = ["--no-defaults", "--user=mysql", f"--datadir={directory}/data"]
+    subprocess.run(["mariadb-install-db", *data, "--auth-root-authentication-method=normal", "--skip-test-db"], check=True, capture_output=True)
+    (directory / "init").write_text("CREATE DATABASE livemig;\n")
+    options = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={directory}/socket", f"--pid-file={directory}/pid", f"--init-file={directory}/init"]
+    url = f"mysql+pymysql://root@127.0.0.1:{port}/livemig?charset=utf8mb4"
+    with _running(Daemon(url, [shutil.which("mariadbd") or "mariadbd", *data, *options], directory, "ready for connections"), directory) as daemon:
+        yield daemon.url
 
 
 @contextmanager

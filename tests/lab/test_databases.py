@@ -1,0 +1,252 @@
+"""The store on PostgreSQL and MariaDB: all that `tests/unit/test_db.py` says of it on SQLite, and what only several conductors at once can show."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import delete, text
+
+from livemig import exceptions
+from livemig.conductor import admission
+from livemig.conductor.spread import spread
+from livemig.conf import Limits
+from livemig.db import models
+from livemig.db.engine import Database
+from livemig.db.store import Store
+from livemig.facts import Presence, ServerFacts
+from livemig.records import LeftFile
+from livemig.runtime import ThreadRuntime
+from livemig.states import ADMITTED, Status
+from tests.lab.deployment import mariadb, postgresql
+from tests.unit import test_db, test_watches
+from tests.unit.test_db import US, begin, lead_to, see
+from tests.unit.test_db import migration as migration
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+RUNTIME = ThreadRuntime()
+SERVERS: dict[str, Callable[[], AbstractContextManager[str]]] = {"postgresql": postgresql, "mariadb": mariadb}
+OLD = (
+    "INSERT INTO hosts VALUES ('a', 'ua', true, true, 'QEMU', 7002022, 9000000, 4, 8192, 4096, NULL)",
+    "INSERT INTO servers VALUES ('web', 'web.example', 'a', 'active', 1, NULL, 0, false, 2048, 2, 'admin', 'admin', '2026-01-02 03:04:05.000000', NULL)",
+    "INSERT INTO migrations (id, uuid, server_uuid, status, source, block_migration, abort_requested, policy, request_id, user_id, project_id, created_at)"
+    " VALUES (7, 'u7', 'web', 'completed', 'b', false, false, '{}', 'req-1', 'admin', 'admin', '2026-01-02 03:04:05.123456')",
+)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """Its tables are those of the first release with something in them, brought to the newest revision."""
+    with SERVERS[request.param]() as url:
+        database = Database(url, max_pool_size=20, max_overflow=20)
+        database.upgrade("0001")
+        with database.engine.begin() as connection:
+            for row in OLD:
+                connection.execute(text(row))
+        database.upgrade()
+        yield database
+        database.close()
+
+
+def test_an_older_database_keeps_what_it_knows(database: Database, runtime: Any) -> None:
+    """It is the first test here: all others begin with empty tables."""
+    store = Store(database, runtime)
+    assert [(host.name, host.number) for host in store.hosts.all()] == [("a", 1)]
+    assert (store.servers.get("web").instance_name, store.servers.get("web").flavor.id) == ("web.example", "2-2048")
+    old = store.migrations.get(7)
+    assert (old.status, old.created_at.microsecond, old.tried, old.remembered) == (Status.COMPLETED, 123456, (), None)
+
+
+@pytest.fixture
+def runtime() -> ThreadRuntime:
+    return RUNTIME
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    with database.write() as session:
+        for table in reversed(models.Base.metadata.sorted_tables):
+            if table.name != "mutexes":
+                session.execute(delete(table))
+    store = Store(database, RUNTIME)
+    store.hosts.configure(dict.fromkeys(["a", "b"], "192.0.2.1"))
+    return store
+
+
+def test_the_newest_revision_is_what_the_models_say(store: Store) -> None:
+    with store.database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), models.Base.metadata) == []
+
+
+# What SQLite alone has, or a virtual clock
+ELSEWHERE = {
+    "test_upgrade_can_be_repeated",
+    "test_the_newest_revision_is_what_the_models_say",
+    "test_a_column_that_only_the_models_have_would_be_found",
+    "test_a_locked_database_is_unavailable",
+}
+
+
+def _again(module: ModuleType) -> dict[str, Any]:
+    tests = {name: each for name, each in vars(module).items() if name.startswith("test_") and name not in ELSEWHERE}
+    return {name: each for name, each in tests.items() if (given := inspect.signature(each).parameters) and "store" in given and "runtime" not in given}
+
+
+globals().update(_again(test_db) | _again(test_watches))
+
+
+# Clocks
+
+
+def test_leases_go_by_the_clock_of_the_database(store: Store, migration: Any) -> None:
+    """Two conductors whose clocks are hours apart."""
+    fast, slow = (Store(store.database, Skewed(hours * 3600)) for hours in (5, -5))
+    assert slow.migrations.claim(migration.id, US, 1.0, "api")
+    assert not fast.migrations.claim(migration.id, "fast:1", 1) and not fast.migrations.orphans()
+    assert slow.watches.balance("slow:1", 1, ["a"], take_all) == {"a": 1}
+    assert fast.watches.balance("fast:1", 1, ["a"], take_all) == {}
+    RUNTIME.sleep(1.1)
+    assert [each.id for each in fast.migrations.orphans()] == [migration.id]
+    assert fast.migrations.claim(migration.id, "fast:1", 60)
+    assert fast.watches.balance("fast:1", 60, ["a"], take_all) == {"a": 2}
+    assert not slow.migrations.claim(migration.id, US, 60)
+    assert slow.watches.balance("slow:1", 60, ["a"], take_all) == {}
+
+
+class Skewed(ThreadRuntime):
+    """A machine whose clock is wrong."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def now(self) -> Any:
+        return super().now() + timedelta(seconds=self._seconds)
+
+
+def take_all(_mine: Sequence[str], free: Sequence[str], _conductors: int) -> tuple[Sequence[str], Sequence[str]]:
+    return free, ()
+
+
+# Several at once
+
+
+def together(*deeds: Callable[[], Any]) -> list[Any]:
+    """What each returns, all begun at the same moment."""
+    go, results = RUNTIME.event(), [None] * len(deeds)
+
+    def run(place: int, deed: Callable[[], Any]) -> None:
+        go.wait()
+        try:
+            results[place] = deed()
+        except Exception as error:  # noqa: BLE001 - looked at by the test
+            results[place] = error
+
+    tasks = [RUNTIME.start(f"deed{place}", run, place, deed) for place, deed in enumerate(deeds)]
+    go.set()
+    for task in tasks:
+        task.join(60)
+    failures = [result for result in results if isinstance(result, Exception) and not isinstance(result, exceptions.LivemigError)]
+    assert failures == []
+    return results
+
+
+def queued(store: Store, count: int) -> list[int]:
+    numbers = []
+    for number in range(count):
+        see(store, "a", f"s{number}", Presence.RUNNING)
+        migration = begin(store, f"s{number}", seconds=0)
+        assert store.migrations.claim(migration.id, US, 60)
+        assert store.migrations.queue(migration, US, "", "b")
+        numbers.append(migration.id)
+    return numbers
+
+
+def test_limits_hold_while_many_admit_and_end(store: Store) -> None:
+    """Ten conductors let in what they can, and end what they let in, at the same time."""
+    queued(store, 30)
+    choose = partial(admission.choose, limits=Limits(2, 0, 3, {}, {}))
+    seen: list[int] = []
+
+    def conduct(owner: str) -> int:
+        ended = 0
+        while store.queue.waiting():
+            for started in store.queue.admit(owner, 60, choose):
+                seen.append(sum(each.status in ADMITTED for each in store.migrations.open()))
+                assert store.migrations.finish(started, test_db.Outcome(Status.ERROR, "a", "done"), owner)
+                ended += 1
+        return ended
+
+    ended = together(*(partial(conduct, f"c{number}:1") for number in range(10)))
+    assert sum(ended) == 30
+    assert max(seen) <= 2
+
+
+def test_one_of_many_claims_wins(store: Store, migration: Any) -> None:
+    claims = together(*(partial(store.migrations.claim, migration.id, f"c{number}:1", 60, "api") for number in range(10)))
+    assert claims.count(True) == 1
+
+
+def test_one_of_many_requests_wins(store: Store) -> None:
+    see(store, "a", "web", Presence.RUNNING)
+    begun = together(*(partial(begin, store) for _ in range(10)))
+    assert sum(isinstance(each, exceptions.ServerInvalidState) for each in begun) == 9
+
+
+def test_hosts_are_spread_by_many_at_once(store: Store) -> None:
+    hosts = [f"h{number}" for number in range(100)]
+    owners = [f"c{number}:1" for number in range(4)]
+
+    def balance(owner: str) -> Any:
+        share = lambda mine, free, conductors: spread(mine, free, len(hosts), conductors)  # noqa: E731
+        for _ in range(4):
+            owned = store.watches.balance(owner, 60, hosts, share)
+        return owned
+
+    together(*(partial(balance, owner) for owner in owners))
+    watched = [balance(owner) for owner in owners]
+    assert [len(each) for each in watched] == [25] * 4
+    assert sorted(host for each in watched for host in each) == sorted(hosts)
+
+
+def test_of_many_sights_one_is_written(store: Store) -> None:
+    store.watches.balance(US, 60, ["a", "b"], take_all)
+    sight = store.watches.find("a")
+    looks = [ServerFacts("web", "WEB", Presence.RUNNING if number % 2 else Presence.PAUSED) for number in range(10)]
+    assert together(*(partial(store.servers.see, "a", [look], sight=sight) for look in looks)).count(True) == 1
+
+
+def test_a_journal_keeps_what_several_write(store: Store, migration: Any) -> None:
+    """Files are written down and begun by one thread while another takes its own back."""
+    store.migrations.claim(migration.id, US, 60, "api")
+    lead_to(store, migration, Status.PREPARING, US)
+    files = [LeftFile("b", f"/{number}", "planned") for number in range(8)]
+    assert store.files.write_down(migration.id, US, files, []) == ()
+    assert together(*(partial(store.files.begin, migration.id, US, file) for file in files)) == [True] * 8
+    assert {file.after for file in store.migrations.get(migration.id).files} == {"failed"}
+
+
+def test_a_wish_and_a_start_at_once(store: Store, migration: Any) -> None:
+    """Whoever is second finds what the first has done: never is something started that was cancelled."""
+    store.migrations.claim(migration.id, US, 60, "api")
+    lead_to(store, migration, Status.PREPARING, US)
+    started, asked = together(
+        partial(store.migrations.advance, migration.id, Status.RUNNING, US), partial(store.migrations.ask_abort, migration, test_db.context.system())
+    )
+    row = store.migrations.get(migration.id)
+    assert asked and (row.status, row.abort_requested) == (Status.RUNNING if started else Status.CANCELLED, True)
+
+
+def test_a_thousand_hosts_cost_few_statements(store: Store) -> None:
+    hosts = [f"h{number}" for number in range(1000)]
+    store.watches.balance(US, 60, hosts, take_all)
+    began = RUNTIME.monotonic()
+    assert len(store.watches.balance(US, 60, hosts, take_all)) == 1000
+    assert RUNTIME.monotonic() - began < 0.5
