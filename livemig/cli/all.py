@@ -10,7 +10,7 @@ from livemig import rpc
 from livemig.cli import wiring
 from livemig.conductor.service import Conductor
 from livemig.db.migrations import API
-from livemig.runtime import ThreadRuntime
+from livemig.runtime import Runtime, ThreadRuntime
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,8 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(conf: Any) -> None:
     configuration.check_listening(conf)
-    wiring.stop_on_signals()
     runtime = ThreadRuntime()
+    with wiring.ending_on_signals(runtime):
+        _serve_and_conduct(conf, runtime)
+
+
+def _serve_and_conduct(conf: Any, runtime: Runtime) -> None:
     store = wiring.store(conf, runtime)
     store.database.upgrade()
     store.migrations.release(API)  # requests of a former process: nobody waits for their answers any more
@@ -35,5 +39,4 @@ def _run(conf: Any) -> None:
         server.start()
         wiring.serve(conf, store, transport, runtime)
     finally:
-        server.stop()
-        conductor.stop()
+        wiring.wind_up(runtime, server, conductor)

@@ -18,6 +18,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(conf: Any) -> None:
     configuration.check_listening(conf)
-    wiring.stop_on_signals()
     runtime = ThreadRuntime()
-    wiring.serve(conf, wiring.store(conf, runtime), rpc.transport(conf), runtime)
+    with wiring.ending_on_signals(runtime):
+        wiring.serve(conf, wiring.store(conf, runtime), rpc.transport(conf), runtime)

@@ -8,7 +8,7 @@ from typing import Any
 from livemig import rpc
 from livemig.cli import wiring
 from livemig.conductor.service import Conductor
-from livemig.runtime import ThreadRuntime
+from livemig.runtime import Runtime, ThreadRuntime
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,8 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(conf: Any) -> None:
-    wiring.stop_on_signals()
     runtime = ThreadRuntime()
+    with wiring.ending_on_signals(runtime):
+        _conduct(conf, runtime)
+
+
+def _conduct(conf: Any, runtime: Runtime) -> None:
     module = wiring.libvirt(conf, runtime)
     conductor = Conductor(conf, wiring.store(conf, runtime), module, runtime)
     server = rpc.ConductorServer(rpc.transport(conf), conf.host, conductor.answers)
@@ -28,5 +32,4 @@ def _run(conf: Any) -> None:
         server.start()
         wiring.wait_for_signals(runtime)
     finally:
-        server.stop()
-        conductor.stop()
+        wiring.wind_up(runtime, server, conductor)

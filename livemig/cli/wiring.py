@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,15 @@ from livemig.db import store as stores
 from livemig.db.store import Store
 from livemig.hypervisor import driver
 from livemig.policies import Policies
-from livemig.rpc import ConductorClient
-from livemig.runtime import Runtime
+from livemig.rpc import ConductorClient, ConductorServer
+from livemig.runtime import Event, Runtime
 
 LOG = log.getLogger(__name__)
 
 _LOOK_FOR_SIGNALS_S = 1.0
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_END_S = 9.0  # after such a signal; conductor.stop() and the requests have less
+_FINISH_S = 2.0
 
 
 def run(command: Callable[[Any], None], arguments: Sequence[str] | None) -> int:
@@ -71,14 +77,55 @@ def serve(conf: Any, parts: Store, transport: Any, runtime: Runtime) -> None:
     load_server(conf)(application)
 
 
-def stop_on_signals() -> None:
-    """SIGTERM and SIGINT leave the main thread by SystemExit."""
+@contextmanager
+def ending_on_signals(runtime: Runtime) -> Iterator[None]:
+    """SIGTERM and SIGINT leave the main thread by SystemExit; the process has ended a few seconds later, whatever hangs.
+
+    The main thread may hang where no handler of Python's runs, so a thread of its own reads what the kernel's signal handler writes.
+    """
 
     def stop(_signal: int, _frame: object) -> None:
         raise SystemExit(0)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    former = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for each in _ENDING:
+        signal.signal(each, stop)
+    over = runtime.event()
+    runtime.start("end", _end_in_time, reader, over)
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(former)
+        os.close(writer)
+
+
+def _end_in_time(reader: int, over: Event) -> None:
+    """Returns when the command has ended, or does not return."""
+    with open(reader, "rb", buffering=0) as signals:
+        while told := signals.read(64):
+            if set(told) & set(_ENDING):
+                if not over.wait(_END_S):
+                    leave("It did not end in time")
+                return
+
+
+def leave(why: str) -> None:
+    """End the process though some of its threads hang: Python would wait for them."""
+    LOG.warning("%s; what it held is taken up by others", why)
+    logging.shutdown()
+    os._exit(0)
+
+
+def wind_up(runtime: Runtime, server: ConductorServer, conductor: Conductor) -> None:
+    """Finish the requests that are worked on, as far as they can be, and hand everything over."""
+    finishing = runtime.start("finish", server.stop)
+    finishing.join(_FINISH_S)
+    conductor.stop()
+    if finishing.is_alive():
+        leave("A request could not be finished")
 
 
 def wait_for_signals(runtime: Runtime) -> None:
