@@ -13,6 +13,7 @@ from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor.inventory import Inventory
+from livemig.db.selection import Selection
 from livemig.db.store import Store
 from livemig.diagnostics import Diagnostics
 from livemig.facts import Disconnected, HostEvent, Presence
@@ -72,7 +73,7 @@ class Deeds:
         if not patience_s or run is None:
             power.destroy(hypervisor, uuid)
             return
-        stop = Stop(hypervisor, uuid, run, self._runtime, patience_s)
+        stop = Stop(hypervisor, uuid, run, self._runtime, patience_s, self._last_asked(uuid))
         try:
             power.shutdown(hypervisor, uuid)
         except BaseException:
@@ -97,9 +98,16 @@ class Deeds:
         self._at_home(stop.uuid, stop.hypervisor.name, "stop")  # it may have been moved, or be just moving
         if self._store.servers.get(stop.uuid).task_state is not None:
             raise exceptions.ServerInvalidState(server=stop.uuid, action="stop", attribute="task_state", state="migrating")
+        if self._last_asked(stop.uuid) != stop.asked:
+            raise exceptions.ServerInvalidState(server=stop.uuid, action="stop", attribute="task_state", state="asked for something else")
         LOG.info("Server %s did not shut down in time and is switched off", stop.uuid)
         power.destroy(stop.hypervisor, stop.uuid)
         self._look(stop.hypervisor, stop.uuid)
+
+    def _last_asked(self, uuid: str) -> int | None:
+        """The number of the last deed that was asked of a server, of any conductor."""
+        found = self._store.actions.find(Selection({"server_uuid": uuid, "action": _NAMES}, sort=(("id", "desc"),), limit=1))
+        return found[0].id if found else None
 
     def _at_home(self, uuid: str, host: str, action: str) -> Hypervisor:
         """The hypervisor, on which the guest is and does not move. Raises ServerInvalidState, DomainNotFound or HypervisorUnavailable."""
@@ -121,11 +129,12 @@ class Deeds:
 
 
 class Stop:
-    """One guest that was asked to shut down: waits for it by its events. `end()` ends the listening."""
+    """One guest that was asked to shut down, by the action `asked`: waits for it by its events. `end()` ends the listening."""
 
-    def __init__(self, hypervisor: Hypervisor, uuid: str, run: int, runtime: Runtime, patience_s: float) -> None:
+    def __init__(self, hypervisor: Hypervisor, uuid: str, run: int, runtime: Runtime, patience_s: float, asked: int | None) -> None:
         self.hypervisor = hypervisor
         self.uuid = uuid
+        self.asked = asked
         self._run = run
         self._runtime = runtime
         self._deadline = runtime.monotonic() + patience_s
@@ -172,3 +181,4 @@ DEEDS: dict[str, Deed] = {
     "reboot_soft": Deed("reboot", lambda _deeds, hypervisor, uuid: power.reboot(hypervisor, uuid)),
     "reboot_hard": Deed("reboot", lambda _deeds, hypervisor, uuid: power.restart(hypervisor, uuid)),
 }
+_NAMES = tuple({deed.action for deed in DEEDS.values()})

@@ -1,0 +1,451 @@
+"""Several conductors on one store, each in a process that can be killed and frozen: hosts are spread, work is taken over with its policy, limits hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from livemig import conf as configuration
+from livemig import context
+from livemig.conductor.service import Conductor
+from livemig.db.engine import Database
+from livemig.db.store import Store
+from livemig.facts import MigrationRequest
+from livemig.records import Migration
+from livemig.states import Status
+from livemig.testing.constants import VIR_DOMAIN_PAUSED_POSTCOPY
+from livemig.testing.fleet import Domain, Fleet, guest_uuid
+from livemig.testing.runtime import VirtualRuntime
+from tests.service import HOSTS, configured
+from tests.simulation.process import Outages, Process, ProcessDatabase
+
+WEB, DB = guest_uuid("web"), guest_uuid("db")
+ADOPTED_S = 15.0  # the promise
+CALMLY = {"libvirt__live_migration_downtime_delay": 3, "libvirt__live_migration_downtime": 500}
+
+
+class Trap(ProcessDatabase):
+    """What one process sees of the database. `before` is called before each of its writes, `after` after each; both may freeze it."""
+
+    before: Callable[[], None] = staticmethod(lambda: None)
+    after: Callable[[], None] = staticmethod(lambda: None)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        self.before()
+        with super().write() as session:
+            yield session
+        self.after()
+        self._process.check()
+
+
+class Life:
+    """One conductor's."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self.process = Process(cluster.runtime, name)
+        self.database = Trap(cluster.database, self.process, cluster.outages)
+        conf = configured(cluster.directory, {**CALMLY, **cluster.options, "host": name}, None)
+        self.conductor = Conductor(conf, Store(self.database, self.process), self.process.libvirt(cluster.fleet), self.process)  # type: ignore[arg-type]
+        self.owner = self.conductor._owner
+        self.process.start("start", self.conductor.start)
+
+    def freeze(self) -> None:
+        self.process.frozen = True
+
+    def thaw(self) -> None:
+        self.process.frozen = False
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+class Cluster:
+    """Conductors one, two, …, over three hosts."""
+
+    def __init__(self, directory: Path, runtime: VirtualRuntime, conductors: int, **options: Any) -> None:
+        self.directory, self.runtime, self.options = directory, runtime, options
+        self.fleet = Fleet(runtime)
+        for name in HOSTS:
+            self.fleet.add_host(name)
+        conf = configured(directory, options, 0.01)
+        self.policy = configuration.policy(configured(directory, {**CALMLY, **options}, None))
+        self.database = Database(conf.database.connection, sqlite_synchronous=False)
+        self.store = Store(self.database, runtime)
+        self.outages = Outages(runtime.random)
+        self.lives: list[Life] = []
+        for number in range(conductors):
+            self.add(f"c{number}")
+            self.settle()
+
+    def add(self, name: str) -> Life:
+        self.lives.append(Life(self, name))
+        return self.lives[-1]
+
+    def settle(self) -> None:
+        """Long enough for watches to be let go and taken."""
+        self.runtime.sleep(12)
+
+    def close(self) -> None:
+        for life in self.lives:
+            life.kill()
+
+    def watched(self) -> dict[str, list[str]]:
+        """Which hosts each living conductor watches."""
+        found: dict[str, list[str]] = {life.owner: [] for life in self.lives if life.process.alive}
+        for host, owner in self.store.watches.all().items():
+            found.setdefault(owner or "nobody", []).append(host)
+        return found
+
+    def watcher_of(self, host: str) -> tuple[Life, Life]:
+        """Whose host it is, and another."""
+        owner = self.store.watches.all()[host]
+        return next(life for life in self.lives if life.owner == owner), next(life for life in self.lives if life.owner != owner)
+
+    def guest(self, name: str = "web", host: str = "node1", **facts: Any) -> Domain:
+        domain = self.fleet.add_guest(name, host, **facts)
+        self.runtime.sleep(0.5)
+        return domain
+
+    def by_hand(self, server: str = WEB, host: str = "node1") -> Any:
+        """The guest as virsh would have it."""
+        return self.fleet.libvirt().open(f"qemu+tcp://{host}/system").lookupByUUIDString(server)
+
+    def begin(self, by: Life | None, server: str = WEB, to: str = "node2") -> Migration:
+        """An accepted migration, of which that conductor is told."""
+        migration = self.store.migrations.begin(server, MigrationRequest(to, False, False), self.policy, context.system(), 0)
+        if by is not None:
+            by.process.start("wake", by.conductor.answers["wake"], migration.id)
+        return migration
+
+    def wait(self, what: Callable[[], object], seconds: float = 60, pause: float = 0.25) -> float:
+        """How long it took."""
+        began = self.runtime.monotonic()
+        while not what():
+            assert self.runtime.monotonic() - began < seconds, self.story()
+            self.runtime.sleep(pause)
+        return self.runtime.monotonic() - began
+
+    def last(self, server: str = WEB) -> Migration:
+        return self.store.migrations.of_server(server)[0]
+
+    def is_in(self, status: Status) -> Callable[[], bool]:
+        return lambda: self.last().status is status
+
+    def story(self, server: str = WEB) -> str:
+        migrations = self.store.migrations.of_server(server)
+        return "\n".join(f"{event.at} {event.kind}: {event.text}" for event in self.store.migrations.events(migrations[0].id)) if migrations else ""
+
+    def taken_up_by(self, life: Life) -> Callable[[], bool]:
+        return lambda: f"taken up by {life.owner}" in self.story()
+
+
+@pytest.fixture
+def make(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Callable[..., Cluster]]:
+    made: list[Cluster] = []
+
+    def build(conductors: int = 2, **options: Any) -> Cluster:
+        made.append(Cluster(tmp_path, runtime, conductors, **options))
+        return made[-1]
+
+    yield build
+    for cluster in made:
+        cluster.close()
+
+
+@pytest.fixture
+def runtime(request: pytest.FixtureRequest) -> Iterator[VirtualRuntime]:
+    """One seed is enough here: the simulation has thousands."""
+    runtime = VirtualRuntime(seed=5)
+    yield runtime
+    for task in runtime._tasks[1:]:
+        task.ready = lambda: True
+    runtime.close()
+
+
+Make = Callable[..., Cluster]
+
+
+# Hosts
+
+
+def test_hosts_are_spread_and_each_is_up(make: Make) -> None:
+    cluster = make(3)
+    assert [len(hosts) for hosts in cluster.watched().values()] == [1, 1, 1]
+    assert all(host.up for host in cluster.store.hosts.all())
+
+
+def test_a_server_is_seen_whoever_watches_its_host(make: Make) -> None:
+    cluster = make(2)
+    for number, host in enumerate(HOSTS):
+        cluster.guest(f"g{number}", host)
+    assert [cluster.store.servers.get(guest_uuid(f"g{number}")).host for number in range(3)] == list(HOSTS)
+
+
+def test_hosts_of_a_dead_conductor_are_taken_over_and_looked_at(make: Make) -> None:
+    cluster = make(2)
+    cluster.guest()
+    web = cluster.by_hand()
+    owner, other = cluster.watcher_of("node1")
+    owner.kill()
+    web.suspend()
+    cluster.wait(lambda: cluster.store.servers.get(WEB).vm_state == "paused", ADOPTED_S)
+    assert cluster.watched() == {other.owner: list(HOSTS)}
+
+
+def test_hosts_of_a_conductor_that_stops_are_handed_over(make: Make) -> None:
+    cluster = make(2)
+    owner, other = cluster.watcher_of("node1")
+    owner.process.start("stop", owner.conductor.stop)
+    assert cluster.wait(lambda: cluster.watched().get(other.owner) == list(HOSTS), ADOPTED_S) < 5
+
+
+def test_who_was_frozen_writes_nothing_old(make: Make) -> None:
+    """It has asked the host, is frozen before it writes that down, and thaws when another watches the host and knows better."""
+    cluster = make(2)
+    cluster.guest()
+    web = cluster.by_hand()
+    owner, other = cluster.watcher_of("node1")
+    owner.database.before = owner.freeze
+    web.suspend()
+    cluster.runtime.sleep(1)
+    assert cluster.store.servers.get(WEB).vm_state == "active", "it was just to be written"
+    web.resume()
+    cluster.wait(lambda: cluster.watched()[other.owner] == list(HOSTS), ADOPTED_S)
+    cluster.runtime.sleep(1)
+    del owner.database.before
+    owner.thaw()
+    for _ in range(200):
+        assert cluster.store.servers.get(WEB).vm_state == "active"
+        cluster.runtime.sleep(0.1)
+    assert sorted(map(len, cluster.watched().values())) == [1, 2], "it lives again, and has its share"
+    web.suspend()
+    cluster.runtime.sleep(1)
+    assert cluster.store.servers.get(WEB).vm_state == "paused"
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_deed_is_shown_at_once_whoever_does_it(make: Make, asked: int) -> None:
+    cluster = make(2)
+    cluster.guest()
+    life = cluster.watcher_of("node1")[asked]
+    for deed, state in (("pause", "paused"), ("unpause", "active")):
+        done = life.process.start("deed", life.conductor.answers["perform"], WEB, "node1", deed)
+        done.join(10)
+        assert cluster.store.servers.get(WEB).vm_state == state
+    told: list[Any] = []
+    life.process.start("diagnostics", lambda: told.append(life.conductor.answers["diagnostics"](WEB, "node1"))).join(10)
+    assert told
+
+
+def test_a_stop_gives_way_to_what_another_conductor_is_asked(make: Make) -> None:
+    cluster = make(2, libvirt__shutdown_timeout=20)
+    web = cluster.guest(ignores_acpi=True)
+    one, two = cluster.lives
+
+    def do(life: Life, name: str, deed: str) -> None:
+        action = cluster.store.actions.start(cluster.store.servers.get(WEB), name, context.system())
+        life.process.start(deed, life.conductor.answers["perform"], WEB, "node1", deed).join(10)
+        cluster.store.actions.finish(action)
+
+    do(one, "stop", "stop")
+    cluster.runtime.sleep(5)
+    do(two, "pause", "pause")
+    do(two, "unpause", "unpause")
+    cluster.runtime.sleep(60)
+    assert web.runs
+    do(two, "stop", "stop")
+    cluster.runtime.sleep(30)
+    assert not web.runs
+
+
+# Migrations
+
+
+def slow(cluster: Cluster, **facts: Any) -> Domain:
+    cluster.fleet.hosts["node1"].bandwidth_mib_s = 100.0
+    return cluster.guest(**{"memory_mib": 4096, "dirty_mib_s": 1, **facts})
+
+
+def reach(cluster: Cluster, status: Status) -> Life:
+    """A migration in that status, and the conductor that has it."""
+    one = cluster.lives[0]
+    if status in (Status.ACCEPTED, Status.PREPARING):
+        one.database.after = lambda: one.freeze() if cluster.last().status is status else None
+    if status is Status.QUEUED:
+        cluster.guest("db", memory_mib=8192)
+        cluster.begin(cluster.lives[1], DB, "node3")
+        cluster.runtime.sleep(2)
+    cluster.begin(None if status is Status.ACCEPTED else one)
+    if status is Status.ACCEPTED:
+        cluster.store.migrations.claim(cluster.last().id, one.owner, 10)
+    cluster.wait(cluster.is_in(status))
+    return one
+
+
+@pytest.mark.parametrize("status", [Status.ACCEPTED, Status.QUEUED, Status.PREPARING, Status.RUNNING])
+def test_it_is_taken_up_within_fifteen_seconds_wherever_it_was(make: Make, status: Status) -> None:
+    """… with the default settings, and brought to its end."""
+    cluster = make(2)
+    slow(cluster)
+    one, two = reach(cluster, status), cluster.lives[1]
+    one.kill()
+    if status is not Status.QUEUED:  # such a one needs nobody: whoever admits it begins it
+        cluster.wait(cluster.taken_up_by(two), ADOPTED_S)
+    cluster.wait(cluster.is_in(Status.COMPLETED), 300)
+    assert cluster.fleet.running_on(WEB) == ["node2"] and cluster.store.servers.get(WEB).host == "node2"
+
+
+def test_one_in_post_copy_is_taken_up(make: Make) -> None:
+    cluster = make(2, libvirt__live_migration_policy="post-copy")
+    web = slow(cluster, dirty_mib_s=500)
+    cluster.begin(cluster.lives[0])
+    cluster.wait(lambda: web.reason == VIR_DOMAIN_PAUSED_POSTCOPY, 300)
+    cluster.fleet.hosts["node1"].bandwidth_mib_s = 20.0
+    cluster.lives[0].kill()
+    cluster.wait(cluster.taken_up_by(cluster.lives[1]), ADOPTED_S)
+    cluster.wait(cluster.is_in(Status.COMPLETED), 600)
+
+
+def test_one_that_ends_while_nobody_has_it_gets_its_verdict(make: Make) -> None:
+    cluster = make(2)
+    slow(cluster, memory_mib=512)
+    cluster.begin(cluster.lives[0])
+    cluster.wait(cluster.is_in(Status.RUNNING), pause=0.05)
+    cluster.lives[0].kill()
+    cluster.wait(lambda: cluster.fleet.running_on(WEB) == ["node2"], 10)
+    cluster.wait(cluster.is_in(Status.COMPLETED), ADOPTED_S)
+    assert cluster.last().memory_total_bytes
+
+
+def test_the_deadline_counts_from_the_real_start(make: Make) -> None:
+    """Two GiB have twenty seconds each: the conductors that die take nothing off and add nothing."""
+    cluster = make(3, libvirt__live_migration_completion_timeout=20)
+    slow(cluster, dirty_mib_s=500, memory_mib=2048)
+    cluster.begin(cluster.lives[0])
+    cluster.wait(cluster.is_in(Status.RUNNING))
+    for life in cluster.lives[:2]:
+        cluster.runtime.sleep(3)
+        life.kill()
+    cluster.wait(cluster.is_in(Status.FAILED), 100)
+    migration = cluster.last()
+    assert migration.started_at is not None and migration.finished_at is not None
+    assert 40 < (migration.finished_at - migration.started_at).total_seconds() < 42
+    assert "not completed after 40 s" in cluster.story()
+
+
+def test_what_was_decided_is_not_forgotten(make: Make) -> None:
+    """A downtime that was raised stays raised, what is next in on_stall comes next, and the iterations without progress go on being counted."""
+    cluster = make(
+        2,
+        libvirt__live_migration_on_stall=["raise_downtime", "abort"],
+        libvirt__live_migration_stall_iterations=2,
+        libvirt__live_migration_downtime=100,
+        conductor__progress_interval=0.5,
+    )
+    web = slow(cluster, dirty_mib_s=900, memory_mib=1024)
+    cluster.begin(cluster.lives[0])
+    cluster.wait(lambda: "max downtime 400 ms" in cluster.story(), 300, 0.1)
+    cluster.runtime.sleep(1)
+    remembered = cluster.last().remembered
+    assert remembered is not None and remembered["downtime_ms"] == 400 and remembered["course"]["iteration"] > 0
+    cluster.lives[0].kill()
+    before = len(cluster.story())
+    cluster.wait(cluster.is_in(Status.FAILED), 300)
+    told = [line for line in cluster.story()[before:].splitlines() if "max downtime" in line or " abort: " in line]
+    assert "max downtime 800 ms" in told[0] and "abort: no new minimum in" in told[-1] and len(told) == 2
+    assert web.runs
+
+
+def test_who_was_frozen_tells_libvirt_nothing(make: Make) -> None:
+    """It is frozen after the row says that libvirt is told, and before that is done. Another has found that nothing runs, and said so."""
+    cluster = make(2)
+    slow(cluster)
+    one, two = cluster.lives
+    one.database.after = lambda: one.freeze() if cluster.last().status is Status.RUNNING else None
+    cluster.begin(one)
+    cluster.wait(cluster.taken_up_by(two), 30)
+    cluster.wait(cluster.is_in(Status.FAILED), 10)
+    del one.database.after
+    one.thaw()
+    for _ in range(100):
+        assert not cluster.fleet.hosts["node1"].jobs
+        cluster.runtime.sleep(0.1)
+    assert cluster.is_in(Status.FAILED)() and one.conductor.engine._attempts == {}
+    cluster.begin(one)
+    cluster.wait(cluster.is_in(Status.COMPLETED), 100)
+
+
+def test_who_was_frozen_leaves_a_running_job_to_the_other(make: Make) -> None:
+    cluster = make(2, libvirt__live_migration_completion_timeout=0)
+    slow(cluster, memory_mib=8192)
+    one, two = cluster.lives
+    cluster.begin(one)
+    cluster.wait(cluster.is_in(Status.RUNNING))
+    one.freeze()
+    cluster.wait(cluster.taken_up_by(two), ADOPTED_S)
+    one.thaw()
+    cluster.runtime.sleep(5)
+    assert one.conductor.engine._attempts == {} and list(two.conductor.engine._attempts) == [cluster.last().id]
+    cluster.wait(cluster.is_in(Status.COMPLETED), 200)
+
+
+def test_while_the_database_is_away_nothing_is_told_to_libvirt_that_another_might(make: Make) -> None:
+    """The job is watched, and the deadline is acted on when the lease is renewed."""
+    cluster = make(2, libvirt__live_migration_completion_timeout=10)
+    web = slow(cluster, dirty_mib_s=500, memory_mib=1024)
+    cluster.begin(cluster.lives[0])
+    cluster.wait(cluster.is_in(Status.RUNNING))
+    cluster.runtime.sleep(10)
+    cluster.outages.database_away = True
+    cluster.runtime.sleep(30)
+    assert web.job is not None, "the deadline has passed"
+    cluster.outages.database_away = False
+    cluster.wait(cluster.is_in(Status.FAILED), 15)
+    assert "not completed after 20 s" in cluster.story()
+
+
+def test_a_conductor_that_stops_hands_its_migration_over(make: Make) -> None:
+    cluster = make(2)
+    slow(cluster)
+    cluster.begin(cluster.lives[0])
+    cluster.wait(cluster.is_in(Status.RUNNING))
+    cluster.lives[0].process.start("stop", cluster.lives[0].conductor.stop)
+    assert cluster.wait(cluster.taken_up_by(cluster.lives[1]), ADOPTED_S) < 5
+    cluster.wait(cluster.is_in(Status.COMPLETED), 200)
+
+
+def test_limits_hold_across_conductors(make: Make) -> None:
+    cluster = make(3)
+    names = [f"g{number}" for number in range(6)]
+    for name in names:
+        cluster.guest(name)
+    for number, name in enumerate(names):
+        cluster.begin(cluster.lives[number % 3], guest_uuid(name), "node2")
+    most = 0
+
+    def done() -> bool:
+        nonlocal most
+        most = max(most, sum(job.source.host.name == "node1" for job in cluster.fleet.hosts["node1"].jobs))
+        return not cluster.store.migrations.open()
+
+    cluster.wait(done, 300, 0.05)
+    assert most == 1
+    assert {cluster.last(guest_uuid(name)).status for name in names} == {Status.COMPLETED}
+
+
+def test_a_link_is_shared_across_conductors(make: Make) -> None:
+    cluster = make(2, libvirt__live_migration_link_bandwidth=100, max_concurrent_live_migrations=2)
+    for name in ("web", "db"):
+        slow(cluster, name=name, memory_mib=8192)
+    cluster.begin(cluster.lives[0], WEB)
+    cluster.wait(lambda: cluster.last(WEB).bandwidth_mib_s == 100)
+    cluster.begin(cluster.lives[1], DB)
+    cluster.wait(lambda: [cluster.last(server).bandwidth_mib_s for server in (WEB, DB)] == [50, 50])
+    cluster.runtime.sleep(3)
+    assert "max bandwidth 50 MiB/s" in cluster.story(WEB), "the one that has it heard of the other's"
