@@ -229,6 +229,18 @@ def test_who_was_frozen_writes_nothing_old(make: Make) -> None:
     assert cluster.store.servers.get(WEB).vm_state == "paused"
 
 
+def test_a_host_is_up_if_its_watcher_says_so(make: Make) -> None:
+    cluster = make(2)
+    owner, other = cluster.watcher_of("node1")
+    cluster.fleet.cut(other.process.name, "node1")
+    cluster.runtime.sleep(60)
+    assert [host.up for host in cluster.store.hosts.all()] == [True] * 3
+    cluster.fleet.heal(other.process.name, "node1")
+    cluster.fleet.cut(owner.process.name, "node1")
+    cluster.runtime.sleep(60)
+    assert [host.up for host in cluster.store.hosts.all()] == [False, True, True]
+
+
 @pytest.mark.parametrize("asked", [0, 1])
 def test_a_deed_is_shown_at_once_whoever_does_it(make: Make, asked: int) -> None:
     cluster = make(2)

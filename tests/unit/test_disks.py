@@ -322,6 +322,14 @@ def test_an_ended_migration_is_tidied_by_one(service: Service) -> None:
     assert not service.store.migrations.get(migration.id).untidy and files.to_tidy(10) == []
 
 
+def test_who_lost_the_lease_removes_nothing(service: Service) -> None:
+    files, migration = service.store.files, preparing(service, "a")
+    assert files.write_down(migration.id, MINE, [IMAGE], []) == ()
+    assert files.remove(migration.id, OTHERS, [IMAGE]) == []
+    files.removed(migration.id, OTHERS, [])
+    assert service.store.migrations.get(migration.id).files == (IMAGE,)
+
+
 def test_what_a_person_must_look_at_is_left(service: Service) -> None:
     files, migration = service.store.files, preparing(service, "a")
     assert files.write_down(migration.id, MINE, [IMAGE], []) == ()
