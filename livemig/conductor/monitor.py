@@ -135,8 +135,11 @@ def decide(policy: Policy, memory: Memory, look: Look, memory_mib: int, wishes: 
     return memory, actions
 
 
+_NOT_KNOWN = SetSpeed(-1)  # so it is to be told, whatever it is
+
+
 def remembered(memory: Memory) -> dict[str, Any]:
-    """For the migration's row: whoever takes it up goes on from there. What libvirt was told of its speed he finds out by telling it."""
+    """For the migration's row: whoever takes it up goes on from there. What libvirt was told of its speed is not a part of it: he tells it anew."""
     urge = memory.urge and {"kind": type(memory.urge).__name__, "reason": memory.urge.reason}
     return {**asdict(replace(memory, speed=None)), "urge": urge}
 
@@ -144,9 +147,10 @@ def remembered(memory: Memory) -> dict[str, Any]:
 def recalled(saved: Mapping[str, Any] | None) -> Memory:
     """As `remembered` made it, by this version of livemig or by another that knew fewer or more."""
     if not saved:
-        return Memory()
+        return Memory(speed=_NOT_KNOWN)
     urge = saved.get("urge")
-    made = {"urge": _URGES[urge["kind"]](urge["reason"]) if urge else None, "course": _made(Course, saved.get("course") or {})}
+    course = _made(Course, saved.get("course") or {})
+    made = {"urge": _URGES[urge["kind"]](urge["reason"]) if urge else None, "course": course, "speed": _NOT_KNOWN}
     return _made(Memory, {**saved, **made})
 
 
@@ -159,7 +163,7 @@ def failed(memory: Memory, action: Action, for_good: bool) -> Memory:
     if isinstance(action, SetDowntime):
         return replace(memory, step=-1, downtime_ms=0)
     if isinstance(action, SetSpeed):
-        return replace(memory, speed=SetSpeed(-1, action.post_copy))
+        return replace(memory, speed=_NOT_KNOWN)
     if isinstance(action, PostCopy) and for_good:
         return replace(memory, no_post_copy=True)
     return memory
@@ -170,7 +174,7 @@ def _speed(case: _Case, memory: Memory) -> _Decision:
     post_copy = case.look.presence in IN_POST_COPY
     own = SetSpeed(0 if post_copy else case.policy.bandwidth_mib_s, post_copy)
     wanted = own if case.look.share_mib_s is None else SetSpeed(case.look.share_mib_s, post_copy)
-    told = memory.speed if memory.speed and memory.speed.post_copy == post_copy else own
+    told = memory.speed if memory.speed and (memory.speed == _NOT_KNOWN or memory.speed.post_copy == post_copy) else own
     return (memory, []) if wanted == told else (replace(memory, speed=wanted), [wanted])
 
 

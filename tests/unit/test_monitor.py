@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from livemig.conductor.monitor import (
@@ -21,6 +23,7 @@ from livemig.conductor.monitor import (
     downtime_at,
     downtime_step,
     failed,
+    recalled,
 )
 from livemig.conf.policy import NAMED
 from livemig.facts import Job, Policy, Presence
@@ -321,6 +324,15 @@ def test_speeds(case: str) -> None:
         memory, actions = decide(Policy(bandwidth_mib_s=limit), memory, Look(GOING, 1.0, presence, share), 2048, Wishes())
         said += actions
     assert said == expected
+
+
+@pytest.mark.parametrize(("presence", "post_copy"), [(Presence.RUNNING, False), (Presence.POST_COPY, True)])
+def test_who_takes_a_migration_up_tells_its_speed(presence: Presence, post_copy: bool) -> None:
+    """The former conductor may have told another one, and the link have none to share any more."""
+    look = Look(GOING, 1.0, presence)
+    memory, actions = decide(Policy(), replace(recalled(None), step=10), look, 2048, Wishes())
+    assert actions == [SetSpeed(0, post_copy)]
+    assert decide(Policy(), memory, look, 2048, Wishes())[1] == []
 
 
 def test_what_libvirt_refused_is_tried_again() -> None:
