@@ -68,13 +68,17 @@ def libvirt(conf: Any, runtime: Runtime) -> Any:
     return mock.load(conf.mock.fleet, runtime)
 
 
+def application(conf: Any, parts: Store, transport: Any, runtime: Runtime) -> Any:
+    """The API as a WSGI application."""
+    conductor = ConductorClient(transport, conf.api.conductor_timeout, runtime)
+    return load_application(Services(conf, parts, conductor, runtime, Policies(conf, runtime), configuration.aggregates(conf), runtime.now()))
+
+
 def serve(conf: Any, parts: Store, transport: Any, runtime: Runtime) -> None:
     """Serve the API until the process is told to stop; requests being worked on are finished."""
-    conductor = ConductorClient(transport, conf.api.conductor_timeout, runtime)
-    services = Services(conf, parts, conductor, runtime, Policies(conf, runtime), configuration.aggregates(conf), runtime.now())
-    application = load_application(services)
+    made = application(conf, parts, transport, runtime)
     LOG.info("Listening on http://%s:%s", conf.api.listen_host, conf.api.listen_port)
-    load_server(conf)(application)
+    load_server(conf)(made)
 
 
 @contextmanager

@@ -55,11 +55,12 @@ def prepare(conf: Any, arguments: Sequence[str] | None, files: Sequence[str] | N
 def check_listening(conf: Any) -> None:
     """Whoever is not asked who he is may only come from this machine. Raises ConfigurationError."""
     address = str(conf.api.listen_host)
-    if conf.api.auth_strategy == "noauth" and not _is_loopback(address):
+    if conf.api.auth_strategy == "noauth" and not is_loopback(address):
         raise ConfigurationError(f"[api] auth_strategy noauth serves loopback addresses only, not {address}")
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether only this machine has it."""
     if address == "localhost":
         return True
     try:

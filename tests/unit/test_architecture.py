@@ -28,6 +28,7 @@ FLOORS: dict[str, set[str]] = {
     "conductor": WORDS | {"conf", "db", "hypervisor", "notifications"},
     "testing": {"runtime"},
     "lab": {"runtime"},
+    "wsgi": {"cli", "conf", "rpc", "runtime"},
     "cli": WORDS | {"api", "conductor", "conf", "db", "hypervisor", "policies", "rpc", "testing"},
 }
 
@@ -40,7 +41,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "libvirt": ("livemig.hypervisor.driver",),
     "lxml": ("livemig.hypervisor.domain_xml",),
     "microversion_parse": ("livemig.api.versions",),
-    "oslo_config": ("livemig.conf", "livemig.cli"),
+    "oslo_config": ("livemig.conf", "livemig.cli", "livemig.wsgi"),
     "oslo_context": ("livemig.context",),
     "oslo_db": ("livemig.db", "livemig.conf"),
     "oslo_utils": ("livemig.api.schemas.validation",),
