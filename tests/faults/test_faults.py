@@ -1,0 +1,133 @@
+"""The fault matrix: each fault strikes five guests at once, each in another phase of its migration, on real hypervisors, RabbitMQ and PostgreSQL.
+
+For each cell: who was not killed runs, once; no tick is lost or comes twice; the API tells the truth within 30 s of healing; the migration ends, and its event
+log has a trace of the fault. LIVEMIG_FAULTS=all plays every row (tox -e faults), otherwise those of CI.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from livemig.lab.lab import Lab
+from tests.faults.cluster import RUNTIME, cluster
+from tests.faults.faults import FAULTS, Fault
+from tests.faults.stage import ENDED, PLACES, Look, Phase, Stage, describe, rests
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+
+TRUTH_S = 30.0
+END_S = 150.0
+IN_CI = ("conductor -9", "whole service -9")
+CHOSEN = FAULTS if os.environ.get("LIVEMIG_FAULTS") == "all" else tuple(fault for fault in FAULTS if fault.name in IN_CI)
+Matrix = dict[str, dict[Phase, str]]
+
+
+@pytest.fixture(scope="module")
+def stage(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with cluster(lab, tmp_path_factory.mktemp("cluster"), PLACES) as made:
+        stage = Stage(made)
+        try:
+            yield stage
+        finally:
+            for guest in stage.guests.values():
+                guest.remove()
+
+
+@pytest.fixture(scope="module")
+def matrix() -> Iterator[Matrix]:
+    """What became of the guests, by fault; printed at the end."""
+    found: Matrix = {}
+    yield found
+    text = table(found)
+    print(f"\n{text}")
+    if os.environ.get("LIVEMIG_MATRIX"):
+        Path(os.environ["LIVEMIG_MATRIX"]).write_text(text)
+
+
+@pytest.mark.parametrize("fault", CHOSEN, ids=lambda fault: fault.name)
+def test_fault(stage: Stage, matrix: Matrix, fault: Fault) -> None:
+    set_the_stage(stage)
+    fault.strike(stage)
+    stage.cluster.signal(signal.SIGCONT)
+    RUNTIME.sleep(fault.lasts_s)
+    fault.heal(stage)
+    stage.release()
+    dead = {phase for phase in fault.kills if not stage.guests[phase].holders()}
+    assert dead == fault.kills, f"{fault.kills - dead} were to be killed"
+    settle(stage, lambda looks: not any(lie(look, phase in dead) for phase, look in looks.items()), TRUTH_S, "the truth")
+    settle(stage, lambda looks: all(has_ended(look, phase in dead) for phase, look in looks.items()), END_S, "the end of all")
+    looks = stage.looks()
+    for phase, guest in stage.guests.items():
+        ticks = guest.ticks()
+        assert ticks.unbroken, f"{phase}: {ticks}"
+        assert phase in dead or len(guest.holders()) == 1
+    for phase, trace in fault.traces:
+        events = stage.cluster.events(looks[phase].migration["id"])
+        assert any(trace in event for event in events), "\n".join(events)
+    for phase, look in looks.items():
+        if look.status != "completed":
+            print(f"{fault.name}, {phase.value}:", *stage.cluster.events(look.migration["id"])[-12:], sep="\n  ")
+    matrix[fault.name] = {phase: outcome(fault, phase, look) for phase, look in looks.items()}
+    stage.end(dead)
+
+
+def set_the_stage(stage: Stage) -> None:
+    """All five in their phases; where a moment was missed, all of it is tried once more."""
+    for _ in range(4):
+        stage.assemble()
+        try:
+            stage.rehearse()
+            if not (missed := stage.missed()):
+                return
+        except AssertionError as error:
+            missed = str(error)
+        stage.cluster.signal(signal.SIGCONT)
+        stage.release()
+        settle(stage, lambda looks: all(has_ended(look, False) for look in looks.values()), END_S, "the end of a rehearsal")
+    pytest.fail(f"never were all in their phases: {missed}\n{describe(stage.looks())}")
+
+
+def settle(stage: Stage, ready: object, seconds: float, what: str) -> None:
+    def said() -> str:
+        looks = stage.looks()
+        logs = "\n".join(f"{phase.value}\n  " + "\n  ".join(stage.cluster.events(look.migration["id"])) for phase, look in looks.items() if look.migration)
+        return f"\n{describe(looks)}\n{logs}\n{stage.cluster.log()}"
+
+    stage.cluster.wait(lambda: ready(stage.looks()), seconds, what, said, 0.5)  # type: ignore[operator]
+
+
+def lie(look: Look, dead: bool) -> str | None:
+    """What the API says that is not so."""
+    status, host = look.server.get("status"), look.server.get("OS-EXT-SRV-ATTR:host")
+    if dead:
+        return None if status in ("SHUTOFF", "ERROR", None) else f"it is dead, and shown {status}"
+    names = [each.name for each in look.running]
+    if len(names) > 1:
+        return f"it runs on {names}"
+    if status == "MIGRATING":
+        return None if look.status not in ENDED and (not names or host in (names[0], look.migration["source_compute"])) else f"it runs on {names}"
+    return None if status == "ACTIVE" and [host] == names else f"it is shown {status} on {host}, and runs on {names}"
+
+
+def has_ended(look: Look, dead: bool) -> bool:
+    if dead:
+        return look.status in ENDED and look.server.get("OS-EXT-STS:task_state") is None
+    return any(rests(look, host) for host in look.states)
+
+
+def outcome(fault: Fault, phase: Phase, look: Look) -> str:
+    if phase in fault.spares:
+        return f"nothing to hit; {look.status}"
+    if phase in fault.kills:
+        return f"killed; {look.status}, shown {look.server.get('status')}"
+    return look.status + ("; a definition is left behind" if look.left_behind else "")
+
+
+def table(matrix: Matrix) -> str:
+    head = f"| fault | {' | '.join(phase.value for phase in Phase)} |\n|{'---|' * (len(Phase) + 1)}\n"
+    return head + "".join(f"| {name} | {' | '.join(cells[phase] for phase in Phase)} |\n" for name, cells in matrix.items())
