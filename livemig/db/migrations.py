@@ -14,6 +14,7 @@ from livemig import exceptions, records
 from livemig.db import models
 from livemig.db.actions import ERROR, SUCCESS, insert_action
 from livemig.db.clock import Clock
+from livemig.db.conductors import former_lives, lock
 from livemig.db.engine import Database, retried
 from livemig.db.rows import from_policy, to_event, to_migration
 from livemig.db.selection import Selection, narrowed, paged
@@ -78,7 +79,7 @@ class Migrations:
             )
             session.add(row)
             session.flush()
-            self._log(session, row.id, "status", f"accepted: from {row.source} to {request.host or 'any host'}")
+            self.log(session, row.id, "status", f"accepted: from {row.source} to {request.host or 'any host'}")
             insert_action(session, now, found, "live-migration", asked_by, migration_id=row.id)
             return to_migration(row)
 
@@ -122,7 +123,7 @@ class Migrations:
         """Lines (kind, text) in the event log."""
         with self._database.write() as session:
             for kind, text in lines:
-                self._log(session, migration_id, kind, text)
+                self.log(session, migration_id, kind, text)
 
     @retried
     def advance(self, migration_id: int, to: Status, owner: str | None, text: str = "", **values: Any) -> bool:
@@ -164,7 +165,7 @@ class Migrations:
         changed = session.execute(update(migration).where(*rule).values(status=to.value, updated_at=self._runtime.now(), **values))
         if not changed.rowcount:  # type: ignore[attr-defined]
             return False
-        self._log(session, migration_id, "status", f"{to.value}: {text}" if text else to.value)
+        self.log(session, migration_id, "status", f"{to.value}: {text}" if text else to.value)
         return True
 
     @retried
@@ -312,9 +313,8 @@ class Migrations:
         self._release(models.Migration.lease_owner == owner)
 
     def release_former(self, owner: str) -> None:
-        """Free the leases of former lives of `owner`: the same name before the colon, another life after it."""
-        holder = models.Migration.lease_owner
-        self._release(holder.startswith(f"{owner.partition(':')[0]}:", autoescape=True), holder != owner)
+        """Free the leases of former lives of `owner`."""
+        self._release(*former_lives(owner, models.Migration.lease_owner))
 
     @retried
     def _release(self, *whose: ColumnElement[bool]) -> None:
@@ -352,7 +352,7 @@ class Migrations:
         rule = (migration.id == known.id, migration.status.in_([status.value for status in states]))
         if not session.execute(update(migration).where(*rule).values({wish: True, "updated_at": now})).rowcount:  # type: ignore[attr-defined]
             return False
-        self._log(session, known.id, kind, f"asked for by {asked_by.user_id or 'somebody'} ({asked_by.request_id})")
+        self.log(session, known.id, kind, f"asked for by {asked_by.user_id or 'somebody'} ({asked_by.request_id})")
         values = {"migration_id": known.id, "finished_at": now, "result": SUCCESS}
         insert_action(session, now, session.get_one(models.Server, known.server_uuid), action, asked_by, **values)
         return True
@@ -366,10 +366,11 @@ class Migrations:
         return self._clock.later(session, seconds)
 
     def lock(self, session: Session) -> None:
-        """Only one conductor at a time goes on from here, until the transaction ends."""
-        session.execute(update(models.Mutex).where(models.Mutex.name == "admission").values(taken_at=self._clock.now(session)))
+        """Only one conductor at a time admits, or looks at what others prepare, until the transaction ends."""
+        lock(session, "admission", self._clock)
 
-    def _log(self, session: Session, migration_id: int, kind: str, text: str) -> None:
+    def log(self, session: Session, migration_id: int, kind: str, text: str) -> None:
+        """`record` inside a transaction."""
         line = {"migration_id": migration_id, "at": self._runtime.now(), "kind": kind, "text": text}
         session.execute(insert(models.Base.metadata.tables["migration_events"]), line)  # the table itself: a line has no need of the ORM, and there are many
 

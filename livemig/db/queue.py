@@ -49,8 +49,7 @@ class Queue:
             changed = session.execute(update(row).where(*rule).values(destination=destination, waits_for=None, updated_at=self._runtime.now()))
             if not changed.rowcount:  # type: ignore[attr-defined]
                 return False
-            line = {"migration_id": migration.id, "at": self._runtime.now(), "kind": "queue", "text": f"to {destination}: {why}"}
-            session.execute(insert(models.Base.metadata.tables["migration_events"]), line)
+            self._migrations.log(session, migration.id, "queue", f"to {destination}: {why}")
             return True
 
     def moves(self, but: int) -> Sequence[records.Move]:

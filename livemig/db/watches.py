@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from livemig.db import models
 from livemig.db.clock import Clock
+from livemig.db.conductors import former_lives, lock
 from livemig.db.engine import Database, retried
 from livemig.runtime import Runtime
 
@@ -47,7 +48,7 @@ class Watches:
         Returns the hosts that it watches now, with their versions.
         """
         with self._database.write() as session:
-            _lock(session, self._clock)
+            lock(session, "watches", self._clock)
             living = self._beat(session, owner, seconds)
             watches = _watches(session, hosts)
             mine = [host for host, (holder, _version) in watches.items() if holder == owner]
@@ -83,9 +84,8 @@ class Watches:
         self._release(models.Conductor.owner == owner)
 
     def release_former(self, owner: str) -> None:
-        """Former lives of `owner` are over: the same name before the colon, another life after it."""
-        life = models.Conductor.owner
-        self._release(life.startswith(f"{owner.partition(':')[0]}:", autoescape=True), life != owner)
+        """Former lives of `owner` are over."""
+        self._release(*former_lives(owner, models.Conductor.owner))
 
     @retried
     def _release(self, *whose: ColumnElement[bool]) -> None:
@@ -102,10 +102,6 @@ def may_write(session: Session, sight: Sight | None) -> bool:
     if sight.owner is not None:
         rule.append(watch.owner == sight.owner)
     return bool(session.execute(update(watch).where(*rule).values(version=watch.version + 1)).rowcount)  # type: ignore[attr-defined]
-
-
-def _lock(session: Session, clock: Clock) -> None:
-    session.execute(update(models.Mutex).where(models.Mutex.name == "watches").values(taken_at=clock.now(session)))
 
 
 def _watches(session: Session, hosts: Collection[str]) -> dict[str, tuple[str | None, int]]:
