@@ -44,13 +44,15 @@ class _Gate:
 
 
 class _Gates:
-    """All limits, made as they are met."""
+    """All limits, made as they are met; what is admitted has its places."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, admitted: Sequence[Place]) -> None:
         self._limits = limits
         self._total = _Gate(limits.total, "{} of {} migrations in all")
         self._outgoing: dict[str, _Gate] = {}
         self._incoming: dict[str, _Gate] = {}
+        for place in admitted:
+            _take(self.of(place), place.id)
 
     def of(self, place: Place) -> tuple[_Gate, _Gate, _Gate]:
         """In all, at the source, at the destination."""
@@ -68,11 +70,9 @@ def _gate(gates: dict[str, _Gate], host: str, own: Mapping[str, int], limit: int
 
 def choose(queued: Sequence[Place], admitted: Sequence[Place], limits: Limits) -> tuple[list[int], dict[int, str]]:
     """The numbers of those that start, and what each of the others waits for. `queued` are in the order of their requests."""
-    gates = _Gates(limits)
+    gates = _Gates(limits, admitted)
     starting: list[int] = []
     waiting: dict[int, str] = {}
-    for place in admitted:
-        _take(gates.of(place), place.id)
     for place in _ordered(queued, gates):
         needed = gates.of(place)
         full = [gate for gate in needed if gate.full]
@@ -89,10 +89,8 @@ def choose(queued: Sequence[Place], admitted: Sequence[Place], limits: Limits) -
 def stranded(queued: Sequence[Place], admitted: Sequence[Place], limits: Limits) -> tuple[list[int], dict[str, str]]:
     """The numbers of those that may go anywhere and that only their destination's limit holds up, as many as could start elsewhere; and the destinations that
     have no place free, with what is said of them."""
-    gates = _Gates(limits)
+    gates = _Gates(limits, admitted)
     found: list[int] = []
-    for place in admitted:
-        _take(gates.of(place), place.id)
     full = {place.destination: gate.sentence for place in (*queued, *admitted) if (gate := gates.of(place)[2]).full}
     for place in queued:
         total, outgoing, incoming = gates.of(place)
