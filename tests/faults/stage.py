@@ -65,9 +65,18 @@ class Look:
     def status(self) -> str:
         return str(self.migration.get("status"))
 
+    @property
+    def host(self) -> str | None:
+        """Where the API shows it."""
+        return self.server.get("OS-EXT-SRV-ATTR:host")
+
+    @property
+    def task_state(self) -> str | None:
+        return self.server.get("OS-EXT-STS:task_state")
+
 
 class Stage:
-    """The guests by their phase. `source` and `destination` change places after a round: all guests have moved then."""
+    """The guests by their phase. Each round begins with all of them on `source`."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -163,11 +172,7 @@ class Stage:
 
 
 def describe(looks: Mapping[Phase, Look]) -> str:
-    return "\n".join(f"{phase.value}: {look.status}, {look.server.get('status')} on {_host(look.server)}, {dict(look.states)}" for phase, look in looks.items())
-
-
-def _host(server: Mapping[str, Any]) -> object:
-    return server.get("OS-EXT-SRV-ATTR:host")
+    return "\n".join(f"{phase.value}: {look.status}, {look.server.get('status')} on {look.host}, {dict(look.states)}" for phase, look in looks.items())
 
 
 def _is(looks: Mapping[Phase, Look], phase: Phase) -> bool:
@@ -175,7 +180,7 @@ def _is(looks: Mapping[Phase, Look], phase: Phase) -> bool:
 
 
 def rests(look: Look, host: Host) -> bool:
-    shown = (look.server.get("status"), _host(look.server), look.server.get("OS-EXT-STS:task_state"))
+    shown = (look.server.get("status"), look.host, look.task_state)
     return shown == ("ACTIVE", host.name, None) and look.running == [host] and look.migration.get("status", "completed") in ENDED
 
 

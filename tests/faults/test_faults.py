@@ -103,7 +103,7 @@ def settle(stage: Stage, ready: object, seconds: float, what: str) -> None:
 
 def lie(look: Look, dead: bool) -> str | None:
     """What the API says that is not so."""
-    status, host = look.server.get("status"), look.server.get("OS-EXT-SRV-ATTR:host")
+    status, host = look.server.get("status"), look.host
     if dead:
         return None if status in ("SHUTOFF", "ERROR", None) else f"it is dead, and shown {status}"
     names = [each.name for each in look.running]
@@ -116,7 +116,7 @@ def lie(look: Look, dead: bool) -> str | None:
 
 def has_ended(look: Look, dead: bool) -> bool:
     if dead:
-        return look.status in ENDED and look.server.get("OS-EXT-STS:task_state") is None
+        return look.status in ENDED and look.task_state is None
     return any(rests(look, host) for host in look.states)
 
 
