@@ -12,6 +12,7 @@ from typing import Any
 
 from keystonemiddleware.opts import list_auth_token_opts
 from oslo_config import cfg
+from oslo_middleware import cors, http_proxy_to_wsgi
 from oslo_policy import opts as policy_options
 
 from livemig import conf as configuration
@@ -151,6 +152,8 @@ def configured(directory: Path, options: dict[str, Any], lock_timeout_s: float |
     conf = cfg.ConfigOpts()
     configuration.register(conf)
     policy_options._register(conf)
+    conf.register_opts(cors.OPTS, group="cors")
+    conf.register_opts(http_proxy_to_wsgi.OPTS, group="oslo_middleware")
     for group, opts in list_auth_token_opts():
         conf.register_opts(opts, group=group)
     for name in options.get("aggregates", ()):

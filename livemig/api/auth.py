@@ -5,15 +5,16 @@ Each strategy ends in a `RequestContext` in the environ. What stands before it s
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import webob
 from keystonemiddleware import auth_token
-from oslo_middleware import basic_auth
+from oslo_middleware import cors
 
 from livemig import conf as configuration
 from livemig import context
+from livemig.api import browsers, htpasswd
 from livemig.api.errors import Application, StartResponse, fault
 from livemig.api.loading import services
 from livemig.api.request import CONTEXT
@@ -30,18 +31,37 @@ def _own(environ: dict[str, Any]) -> dict[str, Any]:
 
 
 class NoAuth:
-    """WSGI filter: everybody on this machine is the administrator, of all projects. Who comes by a Unix socket has no address."""
+    """WSGI filter: everybody on this machine is the administrator, of all projects; but no page in a browser, and nobody behind a proxy."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, conf: Any) -> None:
         self._application = application
+        self._conf = conf
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        address = environ.get("REMOTE_ADDR")
-        if address and not configuration.is_loopback(address):
-            refusal = fault(403, f"auth_strategy noauth serves this machine only, not {address}.")
-            return refusal(environ, start_response)
+        refused = self._refused(environ) or _foreign_page(self._conf, environ)
+        if refused:
+            return fault(403, refused)(environ, start_response)
         environ[CONTEXT] = context.from_environ(_own(environ), user_id=ADMIN, project_id=None, roles=[ADMIN])
         return self._application(environ, start_response)
+
+    def _refused(self, environ: dict[str, Any]) -> str | None:
+        """Who comes by a Unix socket has no address, and a client of old names no host."""
+        address, host = environ.get("REMOTE_ADDR"), environ.get("HTTP_HOST")
+        if address and not configuration.is_loopback(address):
+            return f"auth_strategy noauth serves this machine only, not {address}."
+        if self._conf.api.noauth_behind_proxy:
+            return None
+        if header := browsers.proxied(environ):
+            return f"auth_strategy noauth does not serve what a proxy passes on ({header})."
+        if host and not browsers.is_local_name(host):
+            return f"auth_strategy noauth is reached as localhost or by a loopback address, not as {host}."
+        return None
+
+
+def _foreign_page(conf: Any, environ: dict[str, Any]) -> str | None:
+    """Why a page may not ask. Pages of [cors] allowed_origin may, by name; all pages (*) would be those of anybody."""
+    site = browsers.foreign_page(environ, conf.cors.allowed_origin or ())
+    return site and f"Pages of {site} may not use this API; [cors] allowed_origin names those that may."
 
 
 class HttpBasic:
@@ -49,23 +69,39 @@ class HttpBasic:
 
     def __init__(self, application: Application, conf: Any) -> None:
         self._application = application
-        self._file: str = conf.http_basic.user_file
+        self._conf = conf
         self._roles: dict[str, str] = conf.http_basic.roles
         self._projects: dict[str, str] = conf.http_basic.projects
-        if not self._file:
+        if not conf.http_basic.user_file:
             raise configuration.ConfigurationError("[http_basic] user_file is missing: an htpasswd file with bcrypt passwords (htpasswd -B)")
-        basic_auth.validate_auth_file(self._file)
+        self._users = htpasswd.Users(conf.http_basic.user_file, max(1, conf.api.threads // 2))
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """A browser that has logged in once sends the password with everything, whosever page asks."""
+        refused = _foreign_page(self._conf, environ)
+        if refused:
+            return fault(403, refused)(environ, start_response)
         try:
-            user, password = basic_auth.parse_token(basic_auth.parse_header(environ))
-            basic_auth.authenticate(self._file, user, password)
-        except (webob.exc.HTTPClientError, ValueError):  # ValueError: bcrypt takes 72 bytes, and no NUL
-            refusal = fault(401, "Authentication required", {"WWW-Authenticate": REALM})
-            return refusal(environ, start_response)
+            user = self._user(environ)
+        except htpasswd.TooManyChecks:
+            return fault(503, "Too many passwords are being checked.", {"Retry-After": "1"})(environ, start_response)
+        if user is None:
+            return fault(401, "Authentication required", {"WWW-Authenticate": REALM})(environ, start_response)
         roles = self._roles.get(user, ADMIN).split("+")
         environ[CONTEXT] = context.from_environ(_own(environ), user_id=user, project_id=self._projects.get(user), roles=roles)
         return self._application(environ, start_response)
+
+    def _user(self, environ: dict[str, Any]) -> str | None:
+        """Who has shown that he is it. What the header says is not logged, and goes no further."""
+        kind, _space, token = environ.pop("HTTP_AUTHORIZATION", "").strip().partition(" ")
+        if kind.lower() != "basic":
+            return None
+        try:
+            user, _colon, password = base64.b64decode(token.strip(), validate=True).partition(b":")
+            name = user.decode()
+        except ValueError:  # no base64, or no UTF-8
+            return None
+        return name if self._users.knows(name, password) else None
 
 
 class KeystoneContext:
@@ -83,14 +119,21 @@ class KeystoneContext:
         return self._application(environ, start_response)
 
 
+def _with_cors(conf: Any) -> Any:
+    """The configuration with [cors], which the filter of that name may not have registered yet."""
+    conf.register_opts(cors.OPTS, group="cors")
+    return conf
+
+
 def noauth_factory(_global_conf: dict[str, str], **_local_conf: str) -> Filter:
     """PasteDeploy's entry for `NoAuth`."""
-    return NoAuth
+    conf = _with_cors(services().conf)
+    return lambda application: NoAuth(application, conf)
 
 
 def http_basic_factory(_global_conf: dict[str, str], **_local_conf: str) -> Filter:
     """PasteDeploy's entry for `HttpBasic`."""
-    conf = services().conf
+    conf = _with_cors(services().conf)
     return lambda application: HttpBasic(application, conf)
 
 

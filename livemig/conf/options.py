@@ -106,6 +106,11 @@ API_OPTS = [
         ],
         help="Which pipeline of the PasteDeploy file serves.",
     ),
+    cfg.BoolOpt(
+        "noauth_behind_proxy",
+        default=False,
+        help="Serve with auth_strategy noauth what a proxy on this machine passes on, under whatever host name. The proxy then decides who may ask.",
+    ),
     cfg.IntOpt("max_limit", default=1000, min=1, help="Most items that one answer lists."),
     cfg.IntOpt(
         "conductor_timeout",
@@ -116,7 +121,7 @@ API_OPTS = [
 ]
 
 HTTP_BASIC_OPTS = [
-    cfg.StrOpt("user_file", help="Apache htpasswd file with bcrypt passwords (htpasswd -B). Read at each request."),
+    cfg.StrOpt("user_file", help="Apache htpasswd file with bcrypt passwords (htpasswd -B), closed to others (chmod 640). Read again when it changes."),
     cfg.DictOpt("roles", default={}, help="Roles of users, joined by +: alice:admin,bob:member+reader. A user who is not named is admin."),
     cfg.DictOpt("projects", default={}, help="Projects of users: bob:PROJECT. A user who is not named has none, and needs none as admin."),
 ]

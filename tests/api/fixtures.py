@@ -15,13 +15,14 @@ from tests.api.world import GUESTS, World
 from tests.service import Service
 
 _current: list[Service] = []
+NAMED: dict[str, Any] = {"api__noauth_behind_proxy": True}  # gabbi gives the service of each file a host name of its own
 
 
 class Fleet(fixture.GabbiFixture):  # type: ignore[misc]
     """Three hosts; on node1 the guests "web" (running, its id in $SERVER) and "off" (shut off, $OFF)."""
 
     def start_fixture(self) -> None:
-        service = Service(Path(tempfile.mkdtemp()), ThreadRuntime())
+        service = Service(Path(tempfile.mkdtemp()), ThreadRuntime(), **NAMED)
         service.fleet.speed = 50
         service.fleet.add_guest("web", "node1")
         service.fleet.add_guest("off", "node1", state="shutoff")
@@ -37,7 +38,7 @@ class Furnished(fixture.GabbiFixture):  # type: ignore[misc]
     """One of everything (tests/api/world.py): $WEB, $OFF, … are the ids of the guests, $NODE1 and $NODE1_SERVICE those of hosts, $BUSY_MIGRATION a number."""
 
     def start_fixture(self) -> None:
-        world = World(Path(tempfile.mkdtemp()))
+        world = World(Path(tempfile.mkdtemp()), **NAMED)
         _current.append(world)
         world.__enter__().furnish()
         os.environ.update({name.upper(): world.id(name) for name in GUESTS})

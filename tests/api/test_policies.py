@@ -34,6 +34,7 @@ def basic(user: str, password: str = PASSWORD) -> dict[str, str]:
 def options(directory: Path) -> dict[str, Any]:
     users = directory / "htpasswd"
     users.write_text("".join(f"{user}:{bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}\n" for user in USERS))
+    users.chmod(0o600)
     return {
         "api__auth_strategy": "http_basic",
         "http_basic__user_file": str(users),

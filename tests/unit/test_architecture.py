@@ -36,6 +36,7 @@ FLOORS: dict[str, set[str]] = {
 # is only named in the PasteDeploy file.
 OWNERS: dict[str, tuple[str, ...]] = {
     "alembic": ("livemig.db",),
+    "bcrypt": ("livemig.api.htpasswd",),
     "jsonschema": ("livemig.api.schemas.validation",),
     "kombu": ("livemig.memory_transport", "livemig.rpc"),
     "libvirt": ("livemig.hypervisor.driver",),
