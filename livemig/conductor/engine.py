@@ -15,7 +15,7 @@ from oslo_log import log
 
 from livemig import conf as configuration
 from livemig import exceptions
-from livemig.conductor import admission, planning, scheduling, sharing
+from livemig.conductor import admission, arrival, planning, scheduling, sharing
 from livemig.conductor.announcer import Announcer
 from livemig.conductor.attempt import Attempt, Pace
 from livemig.conductor.checks.situation import Situation
@@ -244,8 +244,8 @@ class Engine:
     def _end(self, migration: Migration, outcome: Outcome, presences: Mapping[str, Presence]) -> None:
         """Write down how it ended; one that may be tried with another destination is queued instead."""
         before = self._announcer.look(migration)
-        if outcome.status is Status.COMPLETED and migration.autostart:
-            self._start_with_host(migration)
+        if outcome.status is Status.COMPLETED:
+            self._settle(migration, presences)
         if outcome.status is Status.FAILED:
             if self._go_elsewhere(migration, outcome.reason):
                 self._announcer.ended(migration, outcome, before)
@@ -276,17 +276,14 @@ class Engine:
             return False
         return self._queue(migration, situation, f"to {situation.destination.name}, since the transfer to {migration.destination} failed: {reason}")
 
-    def _start_with_host(self, migration: Migration) -> None:
-        """The guest starts with its new host as it did with the former: libvirt does not see to that."""
+    def _settle(self, migration: Migration, presences: Mapping[str, Presence]) -> None:
+        """What libvirt leaves to be done once the guest has arrived."""
         ends = self._ends(migration)
-        self._leases.of(migration.id).check()
-        try:
-            if ends is not None:
-                autostart.start_with_host(ends[1].hypervisor, migration.server_uuid)
-                self._store.migrations.record(migration.id, ("autostart", "set at the destination"))
-        except exceptions.HypervisorError as error:
-            LOG.warning("Migration %s of server %s: autostart could not be set: %s", migration.uuid, migration.server_uuid, error)
-            self._store.migrations.record(migration.id, ("autostart", f"could not be set at the destination: {error}"))
+        if ends is not None:
+            self._leases.of(migration.id).check()
+            lines = tuple(arrival.settle(migration, ends[0].hypervisor, ends[1].hypervisor, presences))
+            if lines:
+                self._store.migrations.record(migration.id, *lines)
 
     def _start(self, migration: Migration) -> Attempt | None:
         """Have an attempt tell libvirt. None when it may not start after all."""

@@ -294,12 +294,15 @@ class Migration:
             self._tell(target, C.VIR_DOMAIN_EVENT_DEFINED, detail)
 
     def _end_source(self, post_copy: bool) -> None:
-        """A source daemon that died after the switch-over does not know how it ended: it leaves its copy paused, with no record."""
+        """A source daemon that died after the switch-over does not know how it ended: it leaves its copy paused, with no record.
+
+        After a post-copy it ends its copy, but does not know that it was to be undefined.
+        """
         source, attended = self.source, self._deaths == self._counted_deaths()
         if not attended and not post_copy:
             return
         if source.active:
-            source.persistent = source.persistent and not self.flags & C.VIR_MIGRATE_UNDEFINE_SOURCE
+            source.persistent = source.persistent and not (attended and self.flags & C.VIR_MIGRATE_UNDEFINE_SOURCE)
             source.host.stop(source, SHUT_OFF, C.VIR_DOMAIN_EVENT_STOPPED_MIGRATED)
         if not attended:
             return

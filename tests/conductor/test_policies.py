@@ -253,9 +253,42 @@ def test_a_guest_of_which_one_half_is_killed(make: Make, dead: str) -> None:
 
 
 def test_a_source_daemon_that_dies_in_post_copy(make: Make) -> None:
+    """It forgets that it was to undefine the guest: livemig does, and the guest may come back."""
     service = in_post_copy(make)
     service.fleet.hosts["node1"].daemon_restart(20)
     arrived(service, 400)
+    assert WEB not in service.fleet.hosts["node1"].domains
+    assert "source: the definition left behind is removed" in service.story(WEB)
+    assert service.fleet.hosts["node2"].domains[WEB].persistent
+    assert service.live_migrate(WEB, "node1").status_int == 202
+    service.runtime.sleep(5)
+    assert last(service).status is Status.RUNNING, service.story(WEB)
+
+
+# What becomes of the two definitions before libvirt could undefine the one at the source: whether the other is kept, and what the event log says.
+LEFT_BEHIND: dict[str, tuple[Callable[[Service], None], str]] = {
+    "the destination has none": (lambda service: _transient(service, "node2"), "source: a definition is left behind: node2: the guest has no definition here"),
+    "it has saved memory": (lambda service: _saved(service, "node1"), "source: a definition is left behind: node1: "),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_BEHIND)
+def test_a_definition_that_may_be_needed_is_kept(make: Make, case: str) -> None:
+    meddle, words = LEFT_BEHIND[case]
+    service = in_post_copy(make)
+    meddle(service)
+    service.fleet.hosts["node1"].daemon_restart(20)
+    arrived(service, 400)
+    assert service.fleet.hosts["node1"].domains[WEB].persistent
+    assert words in service.story(WEB)
+
+
+def _transient(service: Service, host: str) -> None:
+    service.fleet.hosts[host].domains[WEB].persistent = False
+
+
+def _saved(service: Service, host: str) -> None:
+    service.fleet.hosts[host].domains[WEB].saved = "running"
 
 
 # options, what the event log says in that order, and how it ends

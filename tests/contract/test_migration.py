@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from livemig import exceptions
+from livemig.hypervisor import definitions
+from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.flags import UNLIMITED
 from tests.contract.pair import DESTINATION, SOURCE, Pair
 from tests.contract.worlds import GUEST, RUNTIME, World
@@ -250,6 +253,33 @@ def test_daemon_killed(pair: Pair, side: str) -> None:
     pair.until(lambda: pair.state(DESTINATION) is None)
     pair.until(lambda: pair.state(SOURCE) == before)
     assert pair.guest.jobStats() == {"type": pair.libvirt.VIR_DOMAIN_JOB_NONE}
+
+
+@pytest.mark.timeout(400)
+def test_daemon_of_the_source_killed_in_post_copy(pair: Pair) -> None:
+    """It ends the migration when it is back, but leaves the definition, which can be removed."""
+    call = pair.slow(pair.libvirt.VIR_MIGRATE_POSTCOPY)
+    pair.guest.migrateSetMaxSpeed(5, pair.libvirt.VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY)
+    pair.guest.migrateStartPostCopy()
+    pair.heard(DESTINATION, "resumed", 3)
+    pair.world.kill_daemon(pair.source_uri)
+    assert call.result() is not None
+    pair.world.start_daemon(pair.source_uri)
+    pair.reconnect()
+    pair.until(lambda: pair.state(SOURCE) == (SHUT_OFF, pair.libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED))
+    pair.until(lambda: (pair.state(DESTINATION) or (0,))[0] == RUNNING)
+    source, destination = (Hypervisor(pair.libvirt, uri, uri, (2, 3)) for uri in (pair.source_uri, pair.destination_uri))
+    for gate in (source, destination):
+        gate.connect()
+    uuid = pair.guest.UUIDString()
+    assert definitions.is_at_home(destination, uuid) and not definitions.is_at_home(source, uuid)
+    with pytest.raises(exceptions.NoJob):
+        definitions.forget(destination, uuid)
+    definitions.forget(source, uuid)
+    assert pair.state(SOURCE) is None
+    assert definitions.is_at_home(destination, uuid)
+    for gate in (source, destination):
+        gate.close()
 
 
 def test_qemu_of_the_destination_killed(pair: Pair) -> None:
