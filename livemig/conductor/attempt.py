@@ -80,7 +80,7 @@ class Attempt:
         self._pace = pace
         self._memory_mib = memory_mib
         self._resumption = resumption  # the plan by which post-copy is resumed
-        self._journal = Journal(store, migration)
+        self._journal = Journal(store, migration, runtime.monotonic)
         self._knobs = Knobs(migration, lease, source, self._journal, tell)
         self._letters: Mailbox[Letter] = Mailbox(runtime)
         self._plan: Plan | None = None  # what libvirt is still to be told
@@ -121,7 +121,7 @@ class Attempt:
                     continue
                 outcome = self._verdict()
                 if outcome is not None:
-                    self._journal.flush()
+                    self._journal.close()
                     return outcome
         finally:
             for stop in stops:
@@ -170,8 +170,7 @@ class Attempt:
         if self._lease.gone:
             raise Lapsed("another conductor has it")
         if iterations:  # a guest that does not converge has dozens a second
-            first, last = iterations[0], iterations[-1]
-            self._journal.note("source", f"iteration {first}" if first == last else f"iterations {first} to {last}")
+            self._journal.iterations(iterations[0], iterations[-1])
 
     def _read_return(self, letter: Returned) -> None:
         if letter.resumed:

@@ -71,7 +71,7 @@ def test_who_stops_acts_on_nothing(leases: Leases, lease: Lease) -> None:
 
 def test_a_lease_that_lapses_between_the_decision_and_the_deed(lease: Lease, store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
     """Nothing is told to a hypervisor (there is none), and it is not remembered as done."""
-    knobs = Knobs(migration, lease, None, Journal(store, migration), lambda _phase: None)  # type: ignore[arg-type]
+    knobs = Knobs(migration, lease, None, Journal(store, migration, runtime.monotonic), lambda _phase: None)  # type: ignore[arg-type]
     runtime.sleep(7)
     memory = knobs.perform(monitor.SetDowntime(300), monitor.Memory(step=3, downtime_ms=300))
     assert (memory.step, memory.downtime_ms) == (-1, 0)

@@ -1,0 +1,78 @@
+"""The event log of a migration under way is bounded, and still tells everything."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from livemig.conductor.journal import Journal
+from livemig.db.store import Store
+from livemig.records import Migration
+from livemig.testing.runtime import VirtualRuntime
+from tests.unit.test_db import migration as migration
+from tests.unit.test_db import store as store
+from tests.unit.test_db import tables as tables
+
+
+@pytest.fixture
+def journal(store: Store, migration: Migration, runtime: VirtualRuntime) -> Journal:
+    return Journal(store, migration, runtime.monotonic)
+
+
+def told(store: Store, migration: Migration) -> list[tuple[str, str]]:
+    """But for how it began."""
+    return [(event.kind, event.text) for event in store.migrations.events(migration.id)][1:]
+
+
+def test_what_is_noted_is_told_in_its_order(journal: Journal, store: Store, migration: Migration) -> None:
+    journal.note("knob", "one")
+    assert journal.note_once("abort", "two") and not journal.note_once("abort", "two")
+    journal.note("knob", "three")
+    assert journal.kinds() == {"status", "knob", "abort"}
+    journal.flush()
+    assert told(store, migration) == [("knob", "one"), ("abort", "two"), ("knob", "three")]
+
+
+def test_a_guest_that_does_not_converge_for_a_day(journal: Journal, store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
+    """Two looks a second, five iterations in each: every iteration is told, in few lines."""
+    last = 0
+    while runtime.monotonic() < 86400:
+        journal.iterations(last + 1, last + 5)
+        last += 5
+        journal.flush()
+        runtime.sleep(0.5)
+    journal.note("verdict", "it is over")
+    journal.close()
+    *lines, verdict = told(store, migration)
+    spans = [tuple(map(int, re.findall(r"\d+", text))) for _kind, text in lines]
+    assert spans[:2] == [(1, 5), (6, 15)] and spans[-1][-1] == last and verdict == ("verdict", "it is over")
+    assert all(after[0] == before[-1] + 1 for before, after in pairwise(spans))
+    assert 250 < len(lines) < 310
+
+
+def test_iterations_come_before_what_follows_them(journal: Journal, store: Store, migration: Migration) -> None:
+    journal.iterations(1, 1)
+    journal.iterations(2, 4)
+    journal.note("post-copy", "for want of progress")
+    journal.iterations(5, 5)
+    journal.close()
+    assert told(store, migration) == [("source", text) for text in ("iteration 1", "iterations 2 to 4")] + [
+        ("post-copy", "for want of progress"),
+        ("source", "iteration 5"),
+    ]
+
+
+def test_a_link_that_breaks_every_few_seconds_for_a_day(journal: Journal, store: Store, migration: Migration, runtime: VirtualRuntime) -> None:
+    """Ten times it is told as it comes, then with growing pauses, and every time is counted."""
+    times = 0
+    while runtime.monotonic() < 86400:
+        journal.note("source", "connection lost: end of file")
+        times += 1
+        runtime.sleep(5)
+    journal.close()
+    lines = [text for _kind, text in told(store, migration)]
+    assert lines[:10] == ["connection lost: end of file"] * 10
+    assert sum(int(found[1]) if (found := re.search(r"\((\d+) times\)", line)) else 1 for line in lines) == times
+    assert len(lines) < 320
