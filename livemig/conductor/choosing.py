@@ -12,7 +12,7 @@ from livemig.conductor.checks import notes, refusals
 from livemig.conductor.checks.hosts import NOT_ENOUGH
 from livemig.conductor.checks.situation import End, Situation
 from livemig.conductor.inventory import Inventory
-from livemig.conductor.survey import Survey
+from livemig.conductor.survey import SHORT_S, Survey
 from livemig.db.store import Store
 from livemig.exceptions import Refused
 from livemig.facts import Offer
@@ -40,7 +40,7 @@ class Chooser:
         reasons = dict(refused or {})
         for tries, name in enumerate(self._candidates(migration, reasons)):
             self._tried_enough(migration, tries, reasons)
-            situation = survey.situation(name)
+            situation = survey.situation(name, SHORT_S)
             checks = self._checks(migration, situation)
             if not checks:
                 return situation

@@ -25,6 +25,7 @@ from livemig.whereabouts import SHOWN
 
 LOG = log.getLogger(__name__)
 
+_PATIENCE_S = 30.0  # for the first answer of a host; what is then done there takes as long as it takes
 _BETWEEN = (Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED)
 
 
@@ -43,8 +44,10 @@ class Deeds:
 
         Raises KeyError for what is not in DEEDS, ServerInvalidState when libvirt finds the guest in another state, HypervisorError for anything else.
         """
-        what = DEEDS[deed]
+        what, asked_at = DEEDS[deed], self._runtime.monotonic()
         hypervisor = self._at_home(server_uuid, host, what.action)
+        if self._runtime.monotonic() - asked_at > self._conf.api.conductor_timeout:
+            raise exceptions.OutcomeUnknown  # who asked has been told so: a conductor that was frozen meanwhile surprises nobody
         self._stops.pop(server_uuid, None)
         try:
             what.do(self, hypervisor, server_uuid)
@@ -111,15 +114,18 @@ class Deeds:
 
     def _at_home(self, uuid: str, host: str, action: str) -> Hypervisor:
         """The hypervisor, on which the guest is and does not move. Raises ServerInvalidState, DomainNotFound or HypervisorUnavailable."""
-        watcher = self._inventory.get(host)
-        presence = Presence.UNKNOWN if watcher is None else watcher.hypervisor.presence(uuid)
-        if watcher is None or presence is Presence.UNKNOWN:
-            raise exceptions.HypervisorUnavailable(host=host, code=0, message="the host cannot be asked")
-        if presence is Presence.ABSENT:
-            raise exceptions.DomainNotFound(host=host, code=0, message=f"server {uuid} is not there")
-        if presence in _BETWEEN or watcher.hypervisor.job(uuid) is not None:  # an incoming guest is asked for no job: it would block
-            raise exceptions.ServerInvalidState(server=uuid, action=action, attribute="task_state", state="migrating")
-        return watcher.hypervisor
+
+        def find(hypervisor: Hypervisor) -> Hypervisor:
+            presence = hypervisor.presence(uuid)
+            if presence is Presence.UNKNOWN:
+                raise exceptions.HypervisorUnavailable(host=host, code=0, message="the host cannot be asked")
+            if presence is Presence.ABSENT:
+                raise exceptions.DomainNotFound(host=host, code=0, message=f"server {uuid} is not there")
+            if presence in _BETWEEN or hypervisor.job(uuid) is not None:  # an incoming guest is asked for no job: it would block
+                raise exceptions.ServerInvalidState(server=uuid, action=action, attribute="task_state", state="migrating")
+            return hypervisor
+
+        return self._inventory.ask(host, find, _PATIENCE_S)
 
     def _look(self, hypervisor: Hypervisor, uuid: str) -> None:
         """Have it taken down how the guest is, so that the answer finds it shown."""

@@ -5,7 +5,7 @@ Whatever it holds is also in the database, under its lease; another conductor, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,7 @@ from livemig.db.migrations import API
 from livemig.db.store import Store
 from livemig.facts import Outcome, Presence
 from livemig.hypervisor import autostart
-from livemig.records import Migration
+from livemig.records import Migration, Place
 from livemig.runtime import Runtime
 from livemig.states import ADMITTED, Status
 
@@ -37,7 +37,7 @@ LOG = log.getLogger(__name__)
 T = TypeVar("T")
 
 _DATABASE_PAUSE_S = 1.0
-_SETTLE_S = 5.0  # how long a migration taken up after a restart waits for hosts to be connected to
+_SETTLE_S = 10.0  # how long a migration that nobody waits for waits for its hosts to be connected to, after a restart of ours or of theirs
 _FRESH_S = 5.0  # the checks are repeated for a migration that waited longer in the queue
 
 
@@ -131,10 +131,17 @@ class Engine:
         """Start every queued migration that the limits allow, whichever conductor has queued it: who frees a place fills it."""
         if self._stopping.is_set():
             return
-        choose = partial(admission.choose, limits=self._limits)
-        for migration in self._leases.admit(choose):
+        seen: tuple[Sequence[Place], Sequence[Place]] = ((), ())
+
+        def choose(queued: Sequence[Place], admitted: Sequence[Place]) -> tuple[Sequence[int], Mapping[int, str]]:
+            nonlocal seen
+            seen = queued, admitted
+            return admission.choose(queued, admitted, self._limits)
+
+        started = self._leases.admit(choose)
+        for migration in started:
             self._begin(migration)
-        self._redirection.look(self._limits)
+        self._redirection.look(*_after(*seen, {migration.id for migration in started}), self._limits)
 
     def _redirected(self, migration_id: int, situation: Situation) -> None:
         self._remember(migration_id, situation)
@@ -171,11 +178,19 @@ class Engine:
 
     def _accept_alone(self, migration_id: int) -> None:
         """Nobody waits for the answer: a refusal is in the event log, and that is all."""
-        self._inventory.wait_settled(_SETTLE_S)
         try:
+            migration = self._store.migrations.get(migration_id)
+            self._wait_for(migration.source, migration.requested_host)
             self._check_and_queue(migration_id)
         except exceptions.LivemigError as error:
             LOG.info("Migration %s: %s", migration_id, error)
+
+    def _wait_for(self, source: str, destination: str | None) -> None:
+        """… to be connected to; where any host may be the destination, for the others to have been tried."""
+        deadline = self._runtime.monotonic() + _SETTLE_S
+        self._inventory.wait_reached([source, destination], _SETTLE_S)
+        if destination is None:
+            self._inventory.wait_settled(max(0.0, deadline - self._runtime.monotonic()))
 
     def _begin(self, migration: Migration) -> None:
         self._runtime.start(f"migration-{migration.id}", self._carry_out, migration)
@@ -324,7 +339,7 @@ class Engine:
         destination = migration.destination or ""
         if situation is None or situation.destination.name != destination or self._runtime.monotonic() - checked_at >= _FRESH_S:
             situation = None
-            self._inventory.wait_settled(_SETTLE_S)
+            self._wait_for(migration.source, destination)
         try:
             return self._chooser.confirm(migration, destination, situation)
         except exceptions.Refused as refusal:
@@ -360,3 +375,8 @@ class Engine:
 
     def _pace(self) -> Pace:
         return Pace(self._conf.conductor.monitor_interval, self._conf.conductor.progress_interval)
+
+
+def _after(queued: Sequence[Place], admitted: Sequence[Place], started: Collection[int]) -> tuple[Sequence[Place], Sequence[Place]]:
+    """Who is queued and who has his place, once these have started."""
+    return [place for place in queued if place.id not in started], [*admitted, *(place for place in queued if place.id in started)]

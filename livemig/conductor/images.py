@@ -30,7 +30,7 @@ from livemig.runtime import Runtime
 
 LOG = log.getLogger(__name__)
 
-_SETTLE_S = 5.0  # how long hosts are waited for that are just being connected to
+_SETTLE_S = 10.0  # how long a host is waited for that is just being connected to
 _LOOK_S = 1.0  # between two looks whether somebody wishes it to stop
 _WAIT_S = 3.0  # between two looks whether files are free that another migration is at
 _TELL_S = 10.0  # between two words on how far a copy is
@@ -75,7 +75,7 @@ class Images:
         """Before anything is looked at: remove what a conductor made that died while it prepared. Raises MigrationPreCheckError if that cannot be done."""
         if not migration.files:
             return
-        self._inventory.wait_settled(_SETTLE_S)
+        self._inventory.wait_reached([migration.destination], _SETTLE_S)
         left = [file for file in self.clear(migration) if file.host == migration.destination]
         if left:
             raise exceptions.MigrationPreCheckError(reason=f"What was made on {migration.destination} before cannot be removed: {_list(left)}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor.agents import Agents
+from livemig.conductor.asking import Asking
 from livemig.conductor.spread import spread
 from livemig.conf import HostSettings
 from livemig.db.store import Store
@@ -19,6 +21,8 @@ from livemig.hypervisor.connection import Hypervisor
 from livemig.runtime import Event, Mailbox, Runtime, Task
 
 LOG = log.getLogger(__name__)
+
+T = TypeVar("T")
 
 _FIRST_PAUSE_S = 0.2
 _DATABASE_PAUSE_S = 1.0
@@ -49,12 +53,14 @@ class Watcher:
     A server that somebody wants looked at is written down by any watcher. Nothing old is ever written over what is newer: each writes against the watch's
     version as it was before the host was asked (`livemig.db.watches`).
 
-    `settled` is set once the host has been reached, or found unreachable, for the first time."""
+    `settled` is set once the host has been reached, or found unreachable, for the first time; `reached` while there is a connection on which it was looked at.
+    """
 
     def __init__(self, settings: HostSettings, hypervisor: Hypervisor, store: Store, runtime: Runtime, reconnect_max: float, owner: str) -> None:
         self.settings = settings
         self.hypervisor = hypervisor
         self.settled = runtime.event()
+        self.reached = runtime.event()
         self._store = store
         self._runtime = runtime
         self._reconnect_max = reconnect_max
@@ -94,15 +100,21 @@ class Watcher:
             self._task.join(seconds)
 
     def _run(self) -> None:
-        stop_listening = self.hypervisor.listen(self._news.put)
+        stop_listening = self.hypervisor.listen(self._hear)
         pause = _FIRST_PAUSE_S
         while not self._stopping.is_set():
             if self._connect_and_follow():
                 pause = _FIRST_PAUSE_S
+            self.reached.clear()
             self.hypervisor.close()
             self._stopping.wait(pause)
             pause = min(2 * pause, self._reconnect_max)
         stop_listening()
+
+    def _hear(self, event: HostEvent) -> None:
+        if isinstance(event, Disconnected):
+            self.reached.clear()
+        self._news.put(event)
 
     def _connect_and_follow(self) -> bool:
         """False when the host could not be reached, or does not say what there is on it."""
@@ -161,8 +173,7 @@ class Watcher:
 
     def _looks(self, news: list[Letter]) -> bool:
         """As one of the others: only what somebody wants looked at, and of that only how it is."""
-        self._followed, self._said = True, ""
-        self.settled.set()
+        self._is_reached()
         for look in news:
             while isinstance(look, Look) and not look.done.is_set() and not self._stopping.is_set():
                 sight = self._store.watches.find(self.settings.name)
@@ -187,8 +198,13 @@ class Watcher:
         if not self._followed:
             LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
             storage.sweep(self.hypervisor)
-        self._followed, self._said = True, ""
+        self._is_reached()
         return not self.hypervisor.learn_processors() or self._look_at_host(sight) is not None
+
+    def _is_reached(self) -> None:
+        self._followed, self._said = True, ""
+        self.settled.set()
+        self.reached.set()
 
     def _look_at_host(self, sight: Sight) -> Sight | None:
         said = self.hypervisor.all_facts(self._runtime.now())
@@ -225,6 +241,7 @@ class Inventory:
         self._lease_s = lease_s
         self._runtime = runtime
         self._watchers: dict[str, Watcher] = {}
+        self._asking = Asking(runtime)
 
     def follow(self, settings: Mapping[str, HostSettings]) -> None:
         """Watch exactly these hosts; one whose settings changed is connected to anew."""
@@ -260,7 +277,22 @@ class Inventory:
     def get(self, name: str) -> Watcher | None:
         return self._watchers.get(name)
 
+    def ask(self, name: str, question: Callable[[Hypervisor], T], seconds: float) -> T:
+        """What a host says to a question, or HypervisorUnavailable, for one that is not watched too, or that does not answer in time."""
+        watcher = self._watchers.get(name)
+        if watcher is None:
+            raise exceptions.HypervisorUnavailable(host=name, code=0, message="not one of enabled_hosts any more")
+        return self._asking.ask(name, lambda: question(watcher.hypervisor), seconds)
+
     def wait_settled(self, seconds: float) -> None:
-        """Wait until every host was tried once, for at most that long for each that is not."""
-        for watcher in list(self._watchers.values()):
-            watcher.settled.wait(seconds)
+        """Wait until every host was tried once, for at most that long."""
+        self._wait((watcher.settled for watcher in list(self._watchers.values())), seconds)
+
+    def wait_reached(self, names: Iterable[str | None], seconds: float) -> None:
+        """Wait for those of these hosts to which a connection is just being made, for at most that long: a daemon may be starting anew."""
+        self._wait((watcher.reached for name in names if name is not None and (watcher := self._watchers.get(name))), seconds)
+
+    def _wait(self, events: Iterable[Event], seconds: float) -> None:
+        deadline = self._runtime.monotonic() + seconds
+        for event in events:
+            event.wait(max(0.0, deadline - self._runtime.monotonic()))

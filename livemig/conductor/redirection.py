@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+
+from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor import admission
@@ -10,8 +12,11 @@ from livemig.conductor.checks.situation import Situation
 from livemig.conductor.choosing import Chooser
 from livemig.conf import Limits
 from livemig.db.store import Store
+from livemig.records import Place
 from livemig.runtime import Runtime
 from livemig.states import Status
+
+LOG = log.getLogger(__name__)
 
 
 class Redirection:
@@ -25,11 +30,10 @@ class Redirection:
         self._searching: set[int] = set()
         self._in_vain: dict[int, frozenset[str]] = {}  # the hosts that had no place free when no other host would do
 
-    def look(self, limits: Limits) -> None:
-        """Begin a search for each that could start elsewhere, in a thread of its own: hosts are asked."""
+    def look(self, queued: Sequence[Place], admitted: Sequence[Place], limits: Limits) -> None:
+        """Begin a search for each of `queued` that could start elsewhere, in a thread of its own: hosts are asked."""
         if not limits.incoming and not any(limits.incoming_of.values()):
             return
-        queued, admitted = self._store.queue.places()
         numbers, full = admission.stranded(queued, admitted, limits)
         self._in_vain = {place.id: self._in_vain[place.id] for place in queued if place.id in self._in_vain}
         if not numbers or not set(self._store.hosts.names()) - full.keys():
@@ -46,6 +50,8 @@ class Redirection:
             pass  # the next look begins again
         except exceptions.LivemigError:
             self._in_vain[number] = frozenset(full)
+        except Exception:
+            LOG.exception("Migration %s: the search for another destination failed; the next look begins again", number)
         finally:
             self._searching.discard(number)
 

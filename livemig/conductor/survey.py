@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,27 +22,42 @@ from livemig.records import Migration
 
 LOG = log.getLogger(__name__)
 
+LONG_S, SHORT_S = 30.0, 10.0  # how long one host is waited for that must answer, and one of several that may
 _CPU_OF_HOST = ("host-passthrough", "maximum")
 
 
 class Survey:
-    """One migration's facts. The source is asked once, each destination when it is looked at."""
+    """One migration's facts. The source is asked once, each destination when it is looked at. A host that does not answer in time is as one that is down."""
 
     def __init__(self, inventory: Inventory, hosts: Hosts, migration: Migration) -> None:
         self._inventory = inventory
         self._hosts = hosts
         self._migration = migration
         self._source = self._end(migration.source)
-        self._guest = self._read_guest()
+        self._guest: Guest | None = None
+        with suppress(exceptions.HypervisorUnavailable):
+            self._source, self._guest = inventory.ask(migration.source, self._look_at_source, LONG_S)
 
-    def situation(self, destination: str) -> Situation:
+    def situation(self, destination: str, seconds: float = LONG_S) -> Situation:
         """The facts for moving the server to `destination`. A host that cannot be asked shows as such; nothing is raised for it."""
         migration = self._migration
         source = self._source
         end = source if destination == migration.source else self._end(destination)
         now = Situation(migration.server_uuid, source, end, migration.block_migration, migration.force, self._guest, policy=migration.policy)
         now = replace(now, disk_over_commit=migration.disk_over_commit)
-        if self._guest is None or source.facts is None or end.facts is None or end is source:
+        if end is source or not end.known:
+            return now
+        try:
+            return self._inventory.ask(destination, lambda _hypervisor: self._look_at(now), seconds)
+        except exceptions.HypervisorUnavailable:
+            return now
+
+    def _look_at(self, now: Situation) -> Situation:
+        """… once the destination was found, and the source."""
+        destination = now.destination.name
+        end = self._met(now.destination, self._hypervisor(destination))
+        now = replace(now, destination=end)
+        if self._guest is None or now.source.facts is None or end.facts is None:
             return now
         try:
             offer = self._offer(self._guest, destination)
@@ -54,6 +70,7 @@ class Survey:
             return replace(now, probe_error=str(error))
 
     def _end(self, name: str) -> End:
+        """What is known of a host without asking it."""
         watcher = self._inventory.get(name)
         if watcher is None:
             return End(name, known=False)
@@ -63,23 +80,24 @@ class Survey:
             forced_down=word is not None and word.forced_down,
             disabled=word is not None and word.disabled,
             disabled_reason=word.disabled_reason if word else None,
-            facts=_facts(watcher.hypervisor),
-            presence=watcher.hypervisor.presence(self._migration.server_uuid),
             reserved_memory_mib=watcher.settings.reserved_memory_mib,
             address=watcher.settings.address,
             reserved_disk_mib=watcher.settings.reserved_disk_mib,
         )
 
-    def _read_guest(self) -> Guest | None:
-        if self._source.facts is None:
-            return None
+    def _met(self, end: End, hypervisor: Hypervisor) -> End:
+        return replace(end, facts=_facts(hypervisor), presence=hypervisor.presence(self._migration.server_uuid))
+
+    def _look_at_source(self, hypervisor: Hypervisor) -> tuple[End, Guest | None]:
+        end = self._met(self._source, hypervisor)
+        if end.facts is None:
+            return end, None
         try:
-            return self._hypervisor(self._migration.source).guest(self._migration.server_uuid)
+            return end, hypervisor.guest(self._migration.server_uuid)
         except exceptions.HypervisorUnavailable:
-            self._source = replace(self._source, facts=None)
+            return replace(end, facts=None), None
         except exceptions.HypervisorError:
-            pass  # it is gone: another check says so
-        return None
+            return end, None  # it is gone: another check says so
 
     def _offer(self, guest: Guest, destination: str) -> Offer:
         offer = capabilities.offer(self._hypervisor(destination), guest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -94,21 +95,74 @@ def _translated() -> Iterator[None]:
         yield
     except _AWAY as error:
         raise exceptions.DatabaseUnavailable from error
+    except db_exception.DBError as error:
+        if not _is_away(error.inner_exception):
+            raise
+        raise exceptions.DatabaseUnavailable from error
 
 
 # Beside lost connections: oslo.db passes on as they are the operational errors that it does not tell apart, such as a SQLite file that stayed locked
-# or a server that shuts down; and a pool may have no connection left.
-_AWAY = (db_exception.DBConnectionError, db_exception.DBNonExistentDatabase, sqlalchemy_exceptions.OperationalError, sqlalchemy_exceptions.TimeoutError)
+# or a server that shuts down; and a pool may have no connection left. A connection that broke may leave a transaction that can only be rolled back.
+_AWAY = (
+    db_exception.DBConnectionError,
+    db_exception.DBNonExistentDatabase,
+    sqlalchemy_exceptions.OperationalError,
+    sqlalchemy_exceptions.TimeoutError,
+    sqlalchemy_exceptions.PendingRollbackError,
+)
+
+# What oslo.db wraps as if it were an error of ours: the beginnings of SQLSTATEs (https://www.postgresql.org/docs/current/errcodes-appendix.html), and
+# MariaDB's numbers (https://mariadb.com/kb/en/mariadb-error-code-reference/).
+_STATES = (
+    "08",  # connection exception
+    "25006",  # read-only: the server has just become a standby
+    "40",  # transaction rollback
+    "53",  # insufficient resources: connections, memory, disk
+    "55P03",  # lock not available
+    "57",  # operator intervention: it shuts down, has crashed, or starts
+)
+_NUMBERS = frozenset(
+    {
+        *(1040, 1041, 1203, 1226, 2027),  # too many connections, no memory, limits; a malformed packet
+        *(1053, 1077, 1078, 1079, 1080, 1927, 3169),  # it shuts down, or an operator has ended the connection
+        *(1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184, 4031),  # the network, and a connection that was idle for too long
+        *(1290, 1792, 1836),  # read-only: the server has just become a replica
+        *(1021, 1030, 1047, 1205),  # disk full, storage engine, a node that is not in the cluster, a lock
+        *(2002, 2003, 2006, 2013, 2014, 2055),  # the client's: no connection, or one that was lost
+    }
+)
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether the driver's error under SQLAlchemy's says that the database, and not the statement, is what ails."""
+    if isinstance(error, sqlalchemy_exceptions.InterfaceError):
+        return True  # the connection was closed under the driver's feet
+    original = getattr(error, "orig", None)
+    state, number = getattr(original, "pgcode", None), next(iter(getattr(original, "args", ())), None)
+    if isinstance(state, str):
+        return state.startswith(_STATES)
+    if type(original).__module__.startswith("psycopg2"):
+        return type(original).__name__ in ("DatabaseError", "InterfaceError")  # of libpq's own, without a word of the server's
+    return number in _NUMBERS
 
 
 def retried(function: Callable[..., T]) -> Callable[..., T]:
-    """Repeat a whole transaction that lost against another one: a deadlock, or both inserted the same row."""
-    wrapped: Callable[..., T] = db_api.wrap_db_retry(
+    """Repeat a whole transaction that lost against another one: a deadlock, or both inserted the same row. One that loses again and again finds a database
+    that is too busy for it: DatabaseUnavailable."""
+    tried: Callable[..., T] = db_api.wrap_db_retry(
         max_retries=5,
         retry_interval=0.02,
         inc_retry_interval=True,
         max_retry_interval=0.5,
         retry_on_deadlock=True,
-        exception_checker=lambda error: isinstance(error, db_exception.DBDuplicateEntry),
+        exception_checker=lambda error: isinstance(error, db_exception.DBDuplicateEntry | db_exception.DBConsistencyError),
     )(function)
-    return wrapped
+
+    @wraps(function)
+    def patient(*arguments: Any, **named: Any) -> T:
+        try:
+            return tried(*arguments, **named)
+        except (db_exception.DBDeadlock, db_exception.DBConsistencyError) as error:
+            raise exceptions.DatabaseUnavailable from error
+
+    return patient

@@ -35,11 +35,6 @@ class Queue:
             rows = session.scalars(select(migration).where(migration.status == Status.QUEUED.value).order_by(migration.id))
             return [to_migration(row) for row in rows]
 
-    def places(self) -> tuple[Sequence[records.Place], Sequence[records.Place]]:
-        """Those that are queued, and those that have their place."""
-        with self._database.read() as session:
-            return _places(session, [Status.QUEUED.value]), _places(session, _IN_PLACE)
-
     @retried
     def redirect(self, migration: records.Migration, destination: str, why: str) -> bool:
         """Have a queued migration wait for another destination. False when it is not queued for its former one any more, or is to be aborted."""

@@ -313,3 +313,25 @@ def test_many_probes_of_a_directory_leave_nothing(seed: int) -> None:
     assert [(list(host.pools), list(host.directories["/srv"].files)) for host in world.hosts.values()] == [([], []), ([], [])]
     world.close()
     runtime.close()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("directory", ["/both", "/srv"])
+def test_two_conductors_that_probe_for_one_migration_are_not_deceived(seed: int, directory: str) -> None:
+    """One was thought to be dead: each sweeps away what the other has just made."""
+    runtime = VirtualRuntime(seed=seed)
+    world = World(runtime)
+    world.fleet.add_directory("/both")
+    world.fleet.latency_s = 0.01
+    found: list[bool] = []
+
+    def probe(after: float) -> None:
+        runtime.sleep(after)
+        found.append(storage.same_directory(world.a, world.b, directory, "web"))
+
+    for task in [runtime.start(f"probe-{number}", probe, number * 0.02) for number in range(3)]:
+        task.join()
+    assert found == [directory == "/both"] * 3
+    assert [(list(host.pools), list(host.directories[directory].files)) for host in world.hosts.values()] == [([], []), ([], [])]
+    world.close()
+    runtime.close()

@@ -12,29 +12,41 @@ from livemig.hypervisor.storage.pools import PREFIX, in_pool
 if TYPE_CHECKING:
     from livemig.hypervisor.connection import Hypervisor
 
+_TRIES = 5
 _VOLUME = "<volume><name>{name}</name><capacity>1</capacity><allocation>0</allocation><target><format type='raw'/></target></volume>"
 
 
 def same_directory(source: Hypervisor, destination: Hypervisor, directory: str, tag: str = "probe") -> bool:
     """Whether `directory` is the same on both hosts. What a conductor that died has left of the same tag is swept away.
 
+    One that only seemed to be dead may sweep in its turn: a volume that is not seen is none to go by unless its source has it still.
     Raises HypervisorError when the source cannot tell, MigrationPreCheckError when a pool covers the directory but is not active.
     """
     mine = f"{PREFIX}{tag}-"
-    name = mine + str(uuid.uuid4())
+    swept = False
 
     def probe(pool: Any) -> bool:
-        for left in pool.listVolumes():
+        nonlocal swept
+        for left in [] if swept else pool.listVolumes():
             if left.startswith(mine):
                 _remove(source, connection, directory, tag, pool, left)
-        pool.createXML(_VOLUME.format(name=name), 0)
-        try:
-            return _sees(destination, directory, tag, name)
-        finally:
-            _remove(source, connection, directory, tag, pool, name)
+        swept = True
+        found = (_probe(source, destination, connection, directory, tag, pool, mine + str(uuid.uuid4())) for _ in range(_TRIES))
+        return next((seen for seen in found if seen is not None), False)
 
     with source.use() as connection:
         return in_pool(source, connection, directory, tag, probe)
+
+
+def _probe(source: Hypervisor, destination: Hypervisor, connection: Any, directory: str, tag: str, pool: Any, name: str) -> bool | None:
+    """Whether a new volume is seen at the destination; None when it was taken away meanwhile."""
+    pool.createXML(_VOLUME.format(name=name), 0)
+    try:
+        if _sees(destination, directory, tag, name):
+            return True
+        return False if in_pool(source, connection, directory, tag, lambda now: name in now.listVolumes()) else None
+    finally:
+        _remove(source, connection, directory, tag, pool, name)
 
 
 def _sees(host: Hypervisor, directory: str, tag: str, name: str) -> bool:
