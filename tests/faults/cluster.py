@@ -22,7 +22,7 @@ from livemig.db.store import Store
 from livemig.lab.lab import Lab
 from livemig.lab.service import Service
 from livemig.runtime import ThreadRuntime
-from tests.lab.deployment import Daemon, broker, database
+from tests.lab.deployment import broker, database
 
 RUNTIME = ThreadRuntime()
 RESTART_S = 0.2
@@ -34,6 +34,7 @@ live_migration_permit_post_copy = true
 connection = {connection}
 [DEFAULT]
 max_concurrent_live_migrations = {places}
+{more}
 """
 OWN = """[DEFAULT]
 host = {name}
@@ -102,12 +103,12 @@ class Process:
 class Cluster:
     """The processes, and what is asked of the API."""
 
-    def __init__(self, lab: Lab, directory: Path, rabbitmq: Daemon, postgresql: Daemon, places: int) -> None:
+    def __init__(self, lab: Lab, directory: Path, rabbitmq: Any, postgresql: Any, places: int, more: str = "") -> None:
         self.lab = lab
         self.broker = rabbitmq
         self.database = postgresql
         hosts = lab.config(network="migration").replace("[DEFAULT]\n", f"[DEFAULT]\ntransport_url = {rabbitmq.url}\n")
-        self.service = Service(directory, hosts, RUNTIME, CONFIG.format(connection=postgresql.url, places=places))
+        self.service = Service(directory, hosts, RUNTIME, CONFIG.format(connection=postgresql.url, places=places, more=more))
         self._plain = self.service.config.read_text()
         self.api = self._process("api", "livemig-api")
         self.conductors = [self._process(f"conductor{number}", "livemig-conductor") for number in (1, 2)]
@@ -214,10 +215,10 @@ class Cluster:
 
 
 @contextmanager
-def cluster(lab: Lab, directory: Path, places: int) -> Iterator[Cluster]:
-    """It runs, with so many places for migrations that leave a host; afterwards nothing of it is left."""
+def cluster(lab: Lab, directory: Path, places: int, brokers: Any = broker, databases: Any = database, more: str = "") -> Iterator[Cluster]:
+    """It runs, with so many places for migrations that leave a host, on what these contexts yield; afterwards nothing of it is left."""
     with ExitStack() as stack:
-        made = Cluster(lab, directory, stack.enter_context(broker()), stack.enter_context(database()), places)
+        made = Cluster(lab, directory, stack.enter_context(brokers()), stack.enter_context(databases()), places, more)
         stack.callback(made.store.database.close)
         for process in made.processes:
             stack.callback(process.stop)

@@ -39,6 +39,10 @@ class Daemon:
                 raise AssertionError(f"it did not start:\n{said}")
             RUNTIME.sleep(0.1)
 
+    def run(self, *words: str | Path) -> str:
+        """What another program says that lives in the same environment."""
+        return subprocess.run(words, env=self._environment, check=True, capture_output=True, text=True, timeout=START_S).stdout
+
     def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
         """End it and wait until it has gone; what it knows stays. PostgreSQL does not wait for its clients after SIGINT; SIGKILL is for all its processes."""
         process, self._process = self._process, None
@@ -65,28 +69,53 @@ def postgresql() -> Iterator[str]:
 def broker() -> Iterator[Daemon]:
     """RabbitMQ, to be stopped and started again; its url is a transport_url."""
     directory = Path(tempfile.mkdtemp(prefix="livemig-rabbitmq-"))
-    port = free_port()
-    (directory / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n")
-    (directory / "plugins").write_text("[].\n")
+    epmd_port = free_port()
+    try:
+        with _running(rabbitmq_node(directory, free_port(), epmd_port), directory) as daemon:
+            yield daemon
+    finally:
+        stop_epmd(epmd_port)
+
+
+def rabbitmq_node(directory: Path, port: int, epmd_port: int, cluster_of: int | None = None) -> Daemon:
+    """A node of RabbitMQ with its files in `directory`; those of a cluster have one epmd. It joins the cluster of the node with the port `cluster_of`."""
+    home = directory / str(port)
+    home.mkdir()
+    peers = "cluster_formation.peer_discovery_backend = classic_config\ncluster_formation.classic_config.nodes.1 = {}\n"
+    joins = "" if cluster_of is None else peers.format(_node_name(cluster_of))
+    (home / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n{joins}")
+    (home / "plugins").write_text("[].\n")
+    cookie = directory / ".erlang.cookie"  # one for all nodes
+    if not cookie.exists():
+        cookie.write_text("LIVEMIG")
+        cookie.chmod(0o400)
     environment = os.environ | {
         "HOME": str(directory),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "ERL_EPMD_PORT": str(free_port()),
-        "RABBITMQ_NODENAME": f"livemig{port}@localhost",
+        "ERL_EPMD_PORT": str(epmd_port),
+        "RABBITMQ_NODENAME": _node_name(port),
         "RABBITMQ_DIST_PORT": str(free_port()),
-        "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
-        "RABBITMQ_MNESIA_BASE": str(directory / "data"),
-        "RABBITMQ_LOG_BASE": str(directory / "log"),
-        "RABBITMQ_PID_FILE": str(directory / "pid"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "RABBITMQ_MNESIA_BASE": str(home / "data"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_PID_FILE": str(home / "pid"),
     }
-    (home,) = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin")
-    url = f"rabbit://guest:guest@127.0.0.1:{port}/"
-    try:
-        with _running(Daemon(url, [home / "rabbitmq-server"], directory, "completed with", environment), directory) as daemon:
-            yield daemon
-    finally:
-        subprocess.run(["epmd", "-kill"], env=environment, capture_output=True, check=False)
+    return Daemon(f"rabbit://guest:guest@127.0.0.1:{port}/", [rabbitmq_programs() / "rabbitmq-server"], home, "completed with", environment)
+
+
+def rabbitmq_programs() -> Path:
+    (programs,) = Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin")
+    return programs
+
+
+def _node_name(port: int) -> str:
+    return f"livemig{port}@localhost"
+
+
+def stop_epmd(port: int) -> None:
+    """Erlang's port mapper, which the first node starts, outlives them all."""
+    subprocess.run(["epmd", "-port", str(port), "-kill"], capture_output=True, check=False)
 
 
 @contextmanager
@@ -94,14 +123,23 @@ def database() -> Iterator[Daemon]:
     """PostgreSQL, as the user postgres (it refuses to run as root), to be stopped and started again; its url is a connection."""
     directory = Path(tempfile.mkdtemp(prefix="livemig-postgresql-"))
     shutil.chown(directory, "postgres")
-    port = free_port()
-    home = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-    as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    subprocess.run([*as_postgres, home / "initdb", "-D", directory / "data", "-A", "trust", "-U", "livemig"], check=True, capture_output=True)
+    subprocess.run([*AS_POSTGRES, postgresql_programs() / "initdb", "-D", directory / "data", "-A", "trust", "-U", "livemig"], check=True, capture_output=True)
+    with _running(postgresql_server(directory, free_port()), directory) as daemon:
+        yield daemon
+
+
+AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
+
+
+def postgresql_programs() -> Path:
+    return sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+
+
+def postgresql_server(directory: Path, port: int) -> Daemon:
+    """A server on what is in `directory`/data."""
     options = ["-D", directory / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={directory}"]
     url = f"postgresql+psycopg2://livemig@127.0.0.1:{port}/postgres"
-    with _running(Daemon(url, [*as_postgres, home / "postgres", *options], directory, "ready to accept connections"), directory) as daemon:
-        yield daemon
+    return Daemon(url, [*AS_POSTGRES, postgresql_programs() / "postgres", *options], directory, "ready to accept")
 
 
 @contextmanager
