@@ -26,6 +26,8 @@ from tests.lab.deployment import broker, database
 
 RUNTIME = ThreadRuntime()
 RESTART_S = 0.2
+END_S = 10.5
+START_S = 30.0
 READ = "The configuration was read again"
 CONFIG = """keepalive_interval = 2
 keepalive_count = 3
@@ -76,6 +78,16 @@ class Process:
             return False
         caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
         return bool(caught >> (number - 1) & 1)
+
+    def restart(self) -> None:
+        """Tell it to end (SIGTERM), which it must within 10 s, and wait until its successor would heed that too."""
+        told = self.pid
+        self.signal(signal.SIGTERM)
+        for ready, seconds in ((lambda: self.pid != told, END_S), (lambda: self.heeds(signal.SIGTERM), START_S)):
+            deadline = RUNTIME.monotonic() + seconds
+            while not ready():
+                assert RUNTIME.monotonic() < deadline, f"{self.name}: {self.log()[-3000:]}"
+                RUNTIME.sleep(0.05)
 
     def stop(self) -> None:
         """End it by SIGTERM, and by SIGKILL when it does not heed that; it stays down."""

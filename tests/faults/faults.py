@@ -38,6 +38,13 @@ def kill_service(stage: Stage) -> None:
         process.signal(signal.SIGKILL)
 
 
+def restart_in_turn(stage: Stage) -> None:
+    """As an upgrade would: the next one only when the one before is back."""
+    stage.cluster.signal(signal.SIGCONT)
+    for process in stage.cluster.processes:
+        process.restart()
+
+
 def restart_broker(stage: Stage) -> None:
     stage.cluster.broker.stop()
     stage.cluster.broker.start()
@@ -81,6 +88,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("conductor -9", kill_conductor),
     Fault("API -9", kill_api),
     Fault("whole service -9", kill_service, traces=TAKEN_UP),
+    Fault("rolling restart", restart_in_turn, traces=TAKEN_UP[1:3]),
     Fault("broker restart", restart_broker),
     Fault("broker away 30 s", lambda stage: stage.cluster.broker.stop(), lambda stage: stage.cluster.broker.start(), 30.0),
     Fault("database restart", restart_database),
