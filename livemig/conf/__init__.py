@@ -32,7 +32,8 @@ def list_opts() -> list[tuple[str | None, Sequence[Any]]]:
 
 def set_defaults() -> None:
     """The defaults of libraries' options that are livemig's own; oslo-config-generator calls it too."""
-    cfg.set_defaults(db_options.database_opts, connection="sqlite:///$state_path/livemig.sqlite")
+    own = {"connection": "sqlite:///$state_path/livemig.sqlite", "max_retries": 0}  # while the database is away a request is answered so, and not kept waiting
+    cfg.set_defaults(db_options.database_opts, **own)
 
 
 def register(conf: Any) -> None:

@@ -14,7 +14,7 @@ from alembic.config import Config
 from oslo_db import api as db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy import exc as sqlalchemy_exceptions
 from sqlalchemy.orm import Session
 
@@ -30,12 +30,29 @@ class _Thread:
     """What oslo.db hangs a transaction on."""
 
 
+# What a driver is told unless the URL says otherwise: a machine that is gone says nothing, and TCP gives up after a quarter of an hour.
+_LIBPQ = {"connect_timeout": "5", "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3", "tcp_user_timeout": "10000"}
+_PATIENCE = {
+    "postgresql+psycopg2": _LIBPQ,
+    "postgresql+psycopg": _LIBPQ,
+    "mysql+pymysql": {"connect_timeout": "5", "read_timeout": "30", "write_timeout": "30"},
+}
+
+
+def bounded(connection: str) -> str:
+    """A connection URL by which nobody waits for ever for a database that has gone without a word."""
+    url = make_url(connection)
+    patience = _PATIENCE.get(f"{url.get_backend_name()}+{url.get_driver_name()}", {})
+    added = {name: value for name, value in patience.items() if name not in url.query}
+    return url.update_query_dict(added).render_as_string(hide_password=False) if added else connection
+
+
 class Database:
     """Transactions on one database. `options` are oslo.db's ([database])."""
 
     def __init__(self, connection: str, **options: Any) -> None:
         self._facade = enginefacade.transaction_context()
-        self._facade.configure(connection=connection, sqlite_fk=True, **options)
+        self._facade.configure(connection=bounded(connection), sqlite_fk=True, **options)
         self._turn = Lock() if connection.startswith("sqlite") else None
 
     @contextmanager
@@ -138,12 +155,12 @@ def _is_away(error: BaseException | None) -> bool:
     if isinstance(error, sqlalchemy_exceptions.InterfaceError):
         return True  # the connection was closed under the driver's feet
     original = getattr(error, "orig", None)
-    state, number = getattr(original, "pgcode", None), next(iter(getattr(original, "args", ())), None)
+    state = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith(_STATES)
-    if type(original).__module__.startswith("psycopg2"):
+    if type(original).__module__.startswith("psycopg"):
         return type(original).__name__ in ("DatabaseError", "InterfaceError")  # of libpq's own, without a word of the server's
-    return number in _NUMBERS
+    return next(iter(getattr(original, "args", ())), None) in _NUMBERS
 
 
 def retried(function: Callable[..., T]) -> Callable[..., T]:
