@@ -108,7 +108,7 @@ class Forbidden(LivemigError):
 
 
 class InvalidPattern(LivemigError):
-    """A regular expression that is one for Python, and none for the database."""
+    """A regular expression that the database does not take, or does not find in time."""
 
     template = "A pattern in the query is no regular expression of the database's: {reason}"
 

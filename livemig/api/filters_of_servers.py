@@ -13,6 +13,7 @@ from livemig.api import pages, zones
 from livemig.api.request import Request
 from livemig.api.schemas import validation
 from livemig.api.views.servers import MIGRATING, STATUS
+from livemig.db import patterns
 from livemig.db.selection import Conditions, Selection
 
 Asked = Mapping[str, Sequence[str]]
@@ -126,11 +127,11 @@ def selection(request: Request, given: Asked) -> Selection:
             groups.append(group(request, given[filter_name]))
     if any(any(given.get(name, ())) for name in NOBODY_HAS) or any(given.get(name, [""])[-1] in validation.TRUE for name in ("deleted", "soft_deleted")):
         groups.append(())
-    patterns = {column: given[name][-1] for name, column in PATTERNS.items() if given.get(name)}
+    found = {column: given[name][-1] for name, column in PATTERNS.items() if given.get(name)}
     for name in ("ip", "ip6"):
         if given.get(name):
-            patterns["ip_addresses"] = _address_pattern(given[name][-1])
-    return Selection(equal, groups, patterns, *pages.period(request), sort=_order(request, given))
+            found["ip_addresses"] = _address_pattern(given[name][-1])
+    return Selection(equal, groups, found, *pages.period(request), sort=_order(request, given))
 
 
 def _value(text: str) -> str | None:
@@ -157,8 +158,8 @@ def _address_pattern(pattern: str) -> str:
     """A pattern for one address, for a text that has each address between spaces (db/rows.py)."""
     within = f" (?:{pattern.removeprefix('^').replace('$', ' ')})"
     try:
-        re.compile(within)
-    except re.error as error:
+        patterns.check(within)
+    except ValueError as error:
         raise webob.exc.HTTPBadRequest(f"Invalid input for query parameters ip. Value: {pattern}. {error}") from None
     return within
 

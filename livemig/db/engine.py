@@ -19,6 +19,7 @@ from sqlalchemy import exc as sqlalchemy_exceptions
 from sqlalchemy.orm import Session
 
 from livemig import exceptions
+from livemig.db import patterns
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class Database:
 
     def __init__(self, connection: str, **options: Any) -> None:
         self._facade = enginefacade.transaction_context()
+        self._facade.append_on_engine_create(patterns.teach)
         self._facade.configure(connection=bounded(connection), sqlite_fk=True, **options)
         self._turn = Lock() if connection.startswith("sqlite") else None
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
-from oslo_db import exception as db_exception
 from sqlalchemy import and_, case, delete, func, insert, select, update
-from sqlalchemy.exc import DataError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from livemig import exceptions
 from livemig.db import models
 from livemig.db.engine import Database, retried
+from livemig.db.patterns import searching
 from livemig.db.rows import from_server, to_flavor, to_server
 from livemig.db.selection import Selection, narrowed, paged
 from livemig.db.watches import Sight, may_write
@@ -45,7 +44,7 @@ class Servers:
 
     def find(self, selection: Selection) -> Sequence[Server]:
         """The servers of a selection. Raises ServerNotFound for its marker, InvalidPattern."""
-        with _patterns(), self._database.read() as session:
+        with self._database.read() as session, searching(session) if selection.patterns else nullcontext():
             marker = None
             if selection.marker is not None:
                 marker = session.get(models.Server, selection.marker)
@@ -141,18 +140,6 @@ class Servers:
     def count(self) -> int:
         with self._database.read() as session:
             return session.scalar(select(func.count()).select_from(models.Server)) or 0
-
-
-@contextmanager
-def _patterns() -> Iterator[None]:
-    """Python's regular expressions are looked at before they come here, but PostgreSQL has its own."""
-    try:
-        yield
-    except db_exception.DBError as error:
-        if not isinstance(error.inner_exception, DataError):
-            raise
-        reason = str(error.inner_exception.orig).partition("\n")[0]
-        raise exceptions.InvalidPattern(reason=reason) from error
 
 
 def sums(session: Session, key: InstrumentedAttribute[str], keys: Iterable[str] | None) -> dict[str, Usage]:

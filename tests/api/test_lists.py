@@ -253,3 +253,19 @@ def test_lists_ask_the_database_as_often_for_many_as_for_one(world: World) -> No
             assert queries(path) == queries(f"{path}{separator}limit=1") <= 3, path
     finally:
         event.remove(world.store.database.engine, "before_cursor_execute", count)
+
+
+def test_a_query_repeats_nothing_without_end(world: World) -> None:
+    """A thousand conditions would be more than SQLite takes."""
+    assert world.ask("GET", "/v2.1/servers?" + "&".join(["status=ACTIVE"] * 100)).status_int == 200
+    for name, value in (("status", "ACTIVE"), ("vm_state", "active"), ("sort_key", "uuid"), ("created_at", "2026-11-24T12:00:00Z")):
+        answer = world.ask("GET", "/v2.1/servers?" + "&".join([f"{name}={value}"] * 1200))
+        assert answer.status_int == 400, answer.text
+
+
+@pytest.mark.parametrize("name", ["name", "ip", "description"])
+def test_a_pattern_that_is_refused(world: World, name: str) -> None:
+    for pattern in ("(?=a)", "a" * 256, "("):
+        answer = world.ask("GET", f"/v2.1/servers?{name}={pattern}")
+        assert answer.status_int == 400
+        assert f"Invalid input for query parameters {name}. Value: {pattern}." in answer.json["badRequest"]["message"]

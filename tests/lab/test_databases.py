@@ -19,8 +19,9 @@ from livemig import exceptions
 from livemig.conductor import admission
 from livemig.conductor.spread import spread
 from livemig.conf import Limits
-from livemig.db import models
+from livemig.db import models, patterns
 from livemig.db.engine import Database
+from livemig.db.selection import Selection
 from livemig.db.store import Store
 from livemig.facts import Presence, ServerFacts
 from livemig.records import LeftFile
@@ -250,3 +251,17 @@ def test_a_thousand_hosts_cost_few_statements(store: Store) -> None:
     began = RUNTIME.monotonic()
     assert len(store.watches.balance(US, 60, hosts, take_all)) == 1000
     assert RUNTIME.monotonic() - began < 0.5
+
+
+def test_a_pattern_that_an_engine_would_never_finish(store: Store) -> None:
+    """MariaDB goes back and tries again, up to its own limit for each row; PostgreSQL does not."""
+    store.servers.see("a", [ServerFacts(str(number), "a" * 200 + "!", Presence.RUNNING) for number in range(300)])
+    began = RUNTIME.monotonic()
+    try:
+        assert store.servers.find(Selection(patterns={"name": "^(a|aa)+$"})) == []
+    except exceptions.InvalidPattern as error:
+        assert str(error).endswith("takes longer than 5 s"), error
+    assert RUNTIME.monotonic() - began < patterns.LONGEST_SEARCH_MS / 1000 + 2
+    with pytest.raises(exceptions.InvalidPattern, match="regular expression of the database"):
+        store.servers.find(Selection(patterns={"name": "("}))
+    assert len(store.servers.find(Selection(patterns={"name": "^a+!$"}))) == 300

@@ -53,6 +53,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "oslo_policy": ("livemig.policies",),
     "oslo_service": ("livemig.notifications", "livemig.rpc"),
     "paste": ("livemig.api.loading",),
+    "re2": ("livemig.db.patterns",),
     "sqlalchemy": ("livemig.db",),
     "webob": ("livemig.api",),
     "yaml": ("livemig.testing.fleetfile",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -14,6 +13,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError, best_match
 from oslo_utils import strutils, timeutils
 
+from livemig.db import patterns
 from livemig.microversions import MIN, STRICT_EVERYWHERE, Version
 
 Schema = Mapping[str, Any]
@@ -27,9 +27,11 @@ def _is_time(value: object) -> bool:
     return not isinstance(value, str) or bool(moment(value))
 
 
-@FORMATS.checks("regex", raises=re.error)
+@FORMATS.checks("regex", raises=ValueError)
 def _is_pattern(value: object) -> bool:
-    return not isinstance(value, str) or bool(re.compile(value))
+    if isinstance(value, str):
+        patterns.check(value)
+    return True
 
 
 # What Nova takes for a bool, and nothing else (nova/api/validation/parameter_types.py, boolean).
@@ -45,7 +47,8 @@ TEXT: Schema = {"type": "string"}
 LINE: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
 NUMBER: Schema = {"type": "string", "pattern": r"^[0-9]*\Z"}
 TIME: Schema = {"type": "string", "format": "date-time"}
-PATTERN: Schema = {"type": "string", "format": "regex"}
+PATTERN: Schema = {"type": "string", "format": "regex", "maxLength": patterns.LONGEST}
+MOST_VALUES = 100  # of one parameter of a query
 NULL: Schema = {"type": "null"}
 
 
@@ -58,7 +61,7 @@ def record(properties: Mapping[str, Schema], required: Iterable[str] | None = No
 def query(properties: Mapping[str, Schema], several: Iterable[str] = (), strict: bool = False) -> Schema:
     """A query string: each parameter at most once, but for `several`; unknown ones are ignored unless it is `strict`."""
     many = set(several)
-    items = {name: {"type": "array", "items": schema, **({} if name in many else {"maxItems": 1})} for name, schema in properties.items()}
+    items = {name: {"type": "array", "items": schema, "maxItems": MOST_VALUES if name in many else 1} for name, schema in properties.items()}
     return {"type": "object", "properties": items, "additionalProperties": not strict}
 
 
