@@ -71,7 +71,7 @@ class Leases:
         """Keep those that are worked on. What this conductor has lost, or has nothing to do with any more, is forgotten."""
         since = self._runtime.monotonic()
         wanted = set(self._working.values())
-        kept = self._store.migrations.renew(self.owner, self.seconds, tuple(wanted))
+        kept = self._store.migrations.renew(self.owner, self.seconds, tuple(wanted)) if wanted else ()
         self._took(since, kept)
         for number, asked in list(self._since.items()):
             if asked < since and (number in wanted or since - asked > self.seconds):

@@ -62,8 +62,11 @@ class Queue:
     def admit(self, owner: str, seconds: float, choose: Choose) -> Sequence[records.Migration]:
         """Let queued migrations in, under one lock for all conductors; those that start become preparing and `owner`'s, whoever queued them.
 
-        `choose(queued, admitted)` says who starts, and what each of the others waits for; that is written down where it is new.
+        `choose(queued, admitted)` says who starts, and what each of the others waits for; that is written down where it is new. Nobody who queues one after
+        the first look misses anything by that: he comes here himself.
         """
+        if not self._any():
+            return []
         with self._database.write() as session:
             self._migrations.lock(session)
             queued, admitted = _places(session, [Status.QUEUED.value]), _places(session, _IN_PLACE)
@@ -74,6 +77,11 @@ class Queue:
             self._tell(session, {place.id: waiting[place.id] for place in queued if waiting.get(place.id, place.waits_for) != place.waits_for})
             migration = models.Migration
             return [to_migration(row) for row in session.scalars(select(migration).where(migration.id.in_(started)).order_by(migration.id))]
+
+    def _any(self) -> bool:
+        migration = models.Migration
+        with self._database.read() as session:
+            return session.scalars(select(migration.id).where(migration.status == Status.QUEUED.value).limit(1)).first() is not None
 
     def _start(self, session: Session, number: int, owner: str, seconds: float) -> bool:
         lease = {"lease_owner": owner, "lease_expires_at": self._migrations.later(session, seconds)}

@@ -96,7 +96,7 @@ class VirtualRuntime:
     def start(self, name: str, function: Callable[..., Any], *args: Any) -> VirtualTask:
         task = VirtualTask(self, name)
         self._tasks.append(task)
-        threading.Thread(target=self._run, args=(task, function, args), name=name, daemon=True).start()
+        self._launch(task, function, args)
         self.sleep(0)
         return task
 
@@ -117,8 +117,16 @@ class VirtualRuntime:
         if self.failures:
             raise self.failures[0]
 
+    def _launch(self, task: VirtualTask, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        """Give it a thread, which waits for its turn."""
+        threading.Thread(target=self._run, args=(task, function, args), name=task.name, daemon=True).start()
+
     def _run(self, task: VirtualTask, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         task.baton.acquire()
+        self._carry_out(task, function, args)
+        self._hand_over(None)
+
+    def _carry_out(self, task: VirtualTask, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
             if not self._closed:
                 function(*args)
@@ -128,7 +136,6 @@ class VirtualRuntime:
             self.failures.append(failure)
         task.finish()
         self._tasks.remove(task)
-        self._hand_over(None)
 
     def _hand_over(self, me: VirtualTask | None) -> None:
         chosen = self._choose()
@@ -140,7 +147,7 @@ class VirtualRuntime:
 
     def _choose(self) -> VirtualTask:
         while True:
-            able = [task for task in self._tasks if task.ready() or self._due(task) or (self._closed and task is not self._tasks[0])]
+            able = self._able()
             if able:
                 return self.random.choice(able)
             deadlines = [task.deadline for task in self._tasks if task.deadline is not None]
@@ -148,5 +155,9 @@ class VirtualRuntime:
                 raise Deadlock(", ".join(task.name for task in self._tasks))
             self._elapsed = min(deadlines)
 
-    def _due(self, task: VirtualTask) -> bool:
-        return task.deadline is not None and task.deadline <= self._elapsed
+    def _able(self) -> list[VirtualTask]:
+        """Asked at every step: once the runtime is closed everybody but the first, who waits for the others, may go on to his end."""
+        first, now = self._tasks[0], self._elapsed
+        if self._closed:
+            return [task for task in self._tasks if task is not first or task.ready()]
+        return [task for task in self._tasks if (task.deadline is not None and task.deadline <= now) or task.ready()]

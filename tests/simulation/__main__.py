@@ -64,8 +64,7 @@ def divided(start: int, seeds: int, jobs: int) -> Result:
     began = time.monotonic()
     size = -(-seeds // jobs)
     parts = [(begin, min(size, start + seeds - begin)) for begin in range(start, start + seeds, size)]
-    commands = [[sys.executable, "-m", "tests.simulation", "--from", str(begin), "--seeds", str(count), "--jobs", "1"] for begin, count in parts]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    processes = [begun("--from", str(begin), "--seeds", str(count), "--jobs", "1") for begin, count in parts]
     ends, found, played = Counter[str](), list[int](), 0
     for process in processes:
         *lines, last = process.communicate()[0].splitlines()
@@ -75,6 +74,11 @@ def divided(start: int, seeds: int, jobs: int) -> Result:
         found += part["broken"]
         played += part["seeds"]
     return _result(None, played, found, ends, began)
+
+
+def begun(*arguments: str) -> subprocess.Popen[str]:
+    """This command in a process of its own."""
+    return subprocess.Popen([sys.executable, "-m", "tests.simulation", *arguments], stdout=subprocess.PIPE, text=True)
 
 
 def _result(variant: str | None, seeds: int, found: Sequence[int], ends: Counter[str], began: float) -> Result:

@@ -157,7 +157,7 @@ def play(world: World, deeds: int = 25) -> None:
     for _ in range(deeds):
         (deed,) = world.chance.choices([deed for _, deed in DEEDS], [weight for weight, _ in DEEDS])
         deed(world)
-        world.runtime.sleep(world.chance.choice((0.0, 0.05, 0.3, 1.0, 4.0, 15.0)))
+        world.runtime.sleep(world.chance.choice((0.0, 0.05, 0.3, 1.0, 4.0, 10.0)))
         if world.trouble:
             break
     world.heal()

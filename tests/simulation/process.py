@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from livemig import exceptions
-from livemig.db.engine import Database
 from livemig.testing.connection import virConnect
 from livemig.testing.fleet import Fleet
 from livemig.testing.libvirt import Libvirt
@@ -136,40 +130,3 @@ class DyingLibvirt(Libvirt):
                 if connection._libvirt is self:
                     connection.close()
         self.loop.post(lambda: None)
-
-
-class Outages:
-    """What ails the database at the moment, for everybody. Once in a while a connection breaks just before or just after the commit."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self.database_away = False
-        self.flaky = False
-        self._chance = chance
-
-    def strike(self) -> None:
-        if self.database_away or (self.flaky and self._chance.random() < 0.02):
-            raise exceptions.DatabaseUnavailable
-
-
-class ProcessDatabase:
-    """The one database, as a process sees it: others go on before each of its transactions, and it may be away."""
-
-    def __init__(self, database: Database, process: Process, outages: Outages) -> None:
-        self._database = database
-        self._process = process
-        self._outages = outages
-
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        self._process.sleep(0)
-        self._outages.strike()
-        with self._database.write() as session:
-            yield session
-        self._outages.strike()
-
-    @contextmanager
-    def read(self) -> Iterator[Session]:
-        self._process.sleep(0)
-        self._outages.strike()
-        with self._database.read() as session:
-            yield session

@@ -9,23 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from livemig import exceptions
 from livemig.api.loading import load_application
 from livemig.api.request import Request, Services
 from livemig.conductor.service import Conductor
-from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.policies import Policies
 from livemig.states import FINAL, NEXT, Status
+from livemig.testing.constants import VIR_DOMAIN_RUNNING
 from livemig.testing.fleet import Fleet, guest_uuid
 from livemig.testing.migration import Migration as Job
-from livemig.testing.runtime import VirtualRuntime, VirtualTask
-from tests.service import HOSTS, configured, tables
+from livemig.testing.runtime import VirtualTask
+from tests.service import HOSTS, configured
 from tests.simulation.broker import Broker, Client
-from tests.simulation.process import Killed, Outages, Process, ProcessDatabase
+from tests.simulation.database import Outages, ProcessDatabase, memory
+from tests.simulation.process import Killed, Process
+from tests.simulation.runtime import GreenletRuntime
 
 GUESTS = ("web", "db", "busy", "cache")
 CONDUCTORS = ("conductor1", "conductor2")
@@ -54,7 +55,7 @@ class Violation(AssertionError):
     """Something that must never be."""
 
 
-class WatchedRuntime(VirtualRuntime):
+class WatchedRuntime(GreenletRuntime):
     """Has the world looked at whenever another thread goes on."""
 
     def __init__(self, seed: int) -> None:
@@ -79,7 +80,6 @@ class World:
     """`seed` decides everything that happens in it."""
 
     seed: int
-    directory: Path
     accepted: list[Asked] = field(default_factory=list)
     killed: set[str] = field(default_factory=set)
 
@@ -96,10 +96,8 @@ class World:
         self.servers = {name: guest_uuid(name) for name in GUESTS}
         self.outages = Outages(self.chance)
         self.broker = Broker(self.runtime, self.chance)
-        file = self.directory / f"{self.seed}.sqlite"
-        file.write_bytes(tables())
-        self.database = Database(f"sqlite:///{file}?timeout=0.01", sqlite_synchronous=False)
-        self.store = Store(self.database, self.runtime)
+        memory().empty()
+        self.store = Store(memory(), self.runtime)  # type: ignore[arg-type]
         self.conductors: dict[str, Process] = {}
         self.api: Process
         self.trouble: list[str] = []
@@ -116,7 +114,7 @@ class World:
 
     def start_conductor(self, name: str) -> None:
         process = self.conductors[name] = Process(self.runtime, name)
-        store = Store(ProcessDatabase(self.database, process, self.outages), process)  # type: ignore[arg-type]
+        store = Store(ProcessDatabase(process, self.outages), process)  # type: ignore[arg-type]
         conductor = Conductor(_conf(name, self.settings), store, process.libvirt(self.fleet), process)
         self.broker.listening[process] = conductor
         process.start("start", self._run_conductor, conductor, process)
@@ -137,7 +135,7 @@ class World:
 
     def start_api(self) -> None:
         process = self.api = Process(self.runtime, "api")
-        store = Store(ProcessDatabase(self.database, process, self.outages), process)  # type: ignore[arg-type]
+        store = Store(ProcessDatabase(process, self.outages), process)  # type: ignore[arg-type]
         conf = _conf("api", self.settings)
         services = Services(conf, store, Client(self.broker, process), process, Policies(conf, self.runtime), (), self.runtime.now())  # type: ignore[arg-type]
         self.application = load_application(services)
@@ -186,13 +184,14 @@ class World:
 
     def look(self) -> None:
         """At every step."""
-        for name, server in self.servers.items():
-            running = [host.name for host in self.fleet.hosts.values() if (domain := host.domains.get(server)) and domain.runs]
-            if len(running) > 1:
-                self.trouble.append(f"{name} runs on {' and '.join(running)}")
+        running: dict[str, str] = {}
         for host in self.fleet.hosts.values():
-            leaving = sum(1 for job in host.jobs if _moves(job) and job.source.host is host)
-            if leaving > OUTBOUND_LIMIT:
+            for server, domain in host.domains.items():
+                if domain.state == VIR_DOMAIN_RUNNING:
+                    if server in running:
+                        self.trouble.append(f"{domain.definition.name} runs on {running[server]} and {host.name}")
+                    running[server] = host.name
+            if len(host.jobs) > OUTBOUND_LIMIT and (leaving := sum(_moves(job) for job in host.jobs if job.source.host is host)) > OUTBOUND_LIMIT:
                 self.trouble.append(f"{leaving} migrations leave {host.name}")
         if self.trouble:
             self.runtime.look = lambda: None
@@ -256,13 +255,12 @@ class World:
         for process in [*self.conductors.values(), self.api]:
             process.kill()
         self.runtime.close()
-        self.database.close()
 
     def _under_way(self) -> list[str]:
         if any(task.is_alive() for task in self.asking):
             return ["a request"]
         open_rows = [f"migration {each.id} {each.status}" for each in self.store.migrations.open()]
-        return open_rows + [f"{name} is {state}" for name, server in self.servers.items() if (state := self._task_state(server))]
+        return open_rows or [f"{name} is {state}" for name, server in self.servers.items() if (state := self._task_state(server))]
 
     def _task_state(self, server: str) -> str | None:
         try:
@@ -306,14 +304,13 @@ class World:
 
 @contextmanager
 def world(seed: int) -> Iterator[World]:
-    """A world that has begun, in a directory of its own."""
-    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
-        made = World(seed, Path(directory))
-        try:
-            made.start()
-            yield made
-        finally:
-            made.close()
+    """A world that has begun. One at a time: all have the same database, one after the other."""
+    made = World(seed)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
 
 
 def _moves(job: Job) -> bool:
