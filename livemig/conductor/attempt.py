@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 
 from oslo_log import log
 
@@ -56,7 +55,7 @@ Letter = tuple[str, HostEvent] | Returned | Woken
 
 
 class Attempt:
-    """Follows one migration to its outcome. `run()` blocks; everything that happens reaches it as a letter."""
+    """Follows one migration to its outcome, which began `elapsed_s` seconds ago. `run()` blocks; everything that happens reaches it as a letter."""
 
     def __init__(
         self,
@@ -70,6 +69,7 @@ class Attempt:
         memory_mib: int,
         resumption: Plan,
         tell: Callable[[str], None],
+        elapsed_s: float,
     ) -> None:
         self._store = store
         self._runtime = runtime
@@ -86,7 +86,7 @@ class Attempt:
         self._plan: Plan | None = None  # what libvirt is still to be told
         self._told = False  # our call to begin is under way
         self._resuming = 0  # calls to resume post-copy that are under way
-        self._started_at = migration.started_at or migration.created_at
+        self._began = runtime.monotonic() - elapsed_s
         self._error: exceptions.HypervisorError | None = None
         self._completed_job: Job | None = None
         self._memory = monitor.recalled(migration.remembered)
@@ -97,10 +97,10 @@ class Attempt:
         self._recovery: Recovery | None = None  # while post-copy is interrupted
         self._written_at = float("-inf")
 
-    def start(self, plan: Plan, at: datetime) -> None:
-        """Have `run()` tell libvirt, once it hears what both hosts say. `at` is when the migration's time begins to count."""
+    def start(self, plan: Plan) -> None:
+        """Have `run()` tell libvirt, once it hears what both hosts say. The migration's time begins to count now."""
         self._plan = plan
-        self._started_at = at
+        self._began = self._runtime.monotonic()
         self._memory = monitor.Memory(speed=monitor.SetSpeed(plan.bandwidth_mib_s))
 
     def wake(self) -> None:
@@ -230,8 +230,7 @@ class Attempt:
             return
         if self._post_copy and self._wishes.abort:
             self._journal.note_once("abort", "the guest runs on the destination already: there is no way back")
-        elapsed_s = (self._runtime.now() - self._started_at).total_seconds()
-        look = monitor.Look(job, elapsed_s, presence, self._share_mib_s)
+        look = monitor.Look(job, self._runtime.monotonic() - self._began, presence, self._share_mib_s)
         self._memory, actions = monitor.decide(self._migration.policy, self._memory, look, self._memory_mib, self._wishes)
         for action in actions:
             self._memory = self._knobs.perform(action, self._memory)

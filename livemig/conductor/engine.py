@@ -244,8 +244,9 @@ class Engine:
         source, destination = ends
         resumption = planning.resumption(destination.settings, migration.policy)
         hypervisors = (source.hypervisor, destination.hypervisor)
-        tell = partial(self._announcer.tell, migration)
-        return Attempt(self._store, self._runtime, migration, self._leases.of(migration.id), *hypervisors, self._pace(), memory_mib, resumption, tell)
+        tell, elapsed_s = partial(self._announcer.tell, migration), self._store.migrations.elapsed_s(migration.id)
+        lease = self._leases.of(migration.id)
+        return Attempt(self._store, self._runtime, migration, lease, *hypervisors, self._pace(), memory_mib, resumption, tell, elapsed_s)
 
     def _conclude(self, migration: Migration, attempt: Attempt) -> None:
         self._attempts[migration.id] = attempt
@@ -319,7 +320,7 @@ class Engine:
         self._announcer.tell(migration, "pre.end")
         plan = planning.plan(situation, ends[1].settings, migration.policy)
         share = self.share_links(even_unlimited=False).get(migration.id)
-        attempt.start(plan if share is None else replace(plan, bandwidth_mib_s=share), self._runtime.now())
+        attempt.start(plan if share is None else replace(plan, bandwidth_mib_s=share))
         return attempt
 
     def _enter_running(self, migration: Migration, source: Watcher) -> bool:
@@ -328,7 +329,7 @@ class Engine:
             starts = autostart.starts_with_host(source.hypervisor, migration.server_uuid)
         except exceptions.HypervisorError:
             starts = False  # the transfer will show what is wrong with the source
-        return self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, started_at=self._runtime.now(), autostart=starts)
+        return self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, autostart=starts)
 
     def _situation_now(self, migration: Migration) -> Situation | None:
         """What the checks found a moment ago; they are repeated for a migration that waited, or that was taken up.

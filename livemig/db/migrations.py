@@ -37,10 +37,10 @@ MIGRATABLE = ("active", "paused")  # vm_states from which Nova live-migrates (no
 class Migrations:
     """Migrations, from the request to the end."""
 
-    def __init__(self, database: Database, runtime: Runtime) -> None:
+    def __init__(self, database: Database, runtime: Runtime, clock: Clock) -> None:
         self._database = database
         self._runtime = runtime
-        self._clock = Clock(runtime)
+        self._clock = clock
         self._progress: dict[int, _Said] = {}  # what is still to be written
         self._writing = Lock()
 
@@ -131,6 +131,12 @@ class Migrations:
         with self._database.write() as session:
             return self.enter(session, migration_id, to, owner, text, None, **values)
 
+    def elapsed_s(self, migration_id: int) -> float:
+        """Seconds since its start, by the database's clock: whoever takes it up may have another than whoever started it. 0 before it."""
+        with self._database.read() as session:
+            started_at, now = session.execute(select(models.Migration.started_at, self._clock.now(session)).where(models.Migration.id == migration_id)).one()
+            return 0.0 if started_at is None else float((now - started_at).total_seconds())
+
     @retried
     def queue(self, migration: records.Migration, owner: str, text: str, destination: str, tried: Sequence[str] = ()) -> bool:
         """Queue a migration for a destination, be it for the first time or after it could not move to another one.
@@ -162,6 +168,8 @@ class Migrations:
             rule.append(migration.lease_owner == owner)
         if to is Status.QUEUED:
             rule.append(migration.abort_requested.is_(False))
+        if to is Status.RUNNING:
+            values["started_at"] = self._clock.now(session)
         changed = session.execute(update(migration).where(*rule).values(status=to.value, updated_at=self._runtime.now(), **values))
         if not changed.rowcount:  # type: ignore[attr-defined]
             return False

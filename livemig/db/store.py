@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from livemig.db.actions import Actions
+from livemig.db.clock import Clock
 from livemig.db.engine import Database
 from livemig.db.files import Files
 from livemig.db.hosts import Hosts
@@ -16,14 +17,18 @@ from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database. Any call may raise DatabaseUnavailable."""
+    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database. Any call may raise DatabaseUnavailable.
 
-    def __init__(self, database: Database, runtime: Runtime) -> None:
+    `clock` is the database's own; without one it is as `livemig.db.clock` says.
+    """
+
+    def __init__(self, database: Database, runtime: Runtime, clock: Clock | None = None) -> None:
+        clock = clock or Clock(runtime)
         self.database = database
         self.hosts = Hosts(database, runtime)
-        self.watches = Watches(database, runtime)
+        self.watches = Watches(database, clock)
         self.servers = Servers(database, runtime)
-        self.migrations = Migrations(database, runtime)
+        self.migrations = Migrations(database, runtime, clock)
         self.queue = Queue(database, runtime, self.migrations)
         self.files = Files(database, runtime, self.migrations)
         self.actions = Actions(database, runtime)

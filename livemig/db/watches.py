@@ -18,7 +18,6 @@ from livemig.db import models
 from livemig.db.clock import Clock
 from livemig.db.conductors import former_lives, lock
 from livemig.db.engine import Database, retried
-from livemig.runtime import Runtime
 
 _PART = 500  # names in one statement
 
@@ -37,9 +36,9 @@ class Sight:
 class Watches:
     """The watches of all hosts, and the heartbeats of conductors."""
 
-    def __init__(self, database: Database, runtime: Runtime) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._clock = Clock(runtime)
+        self._clock = clock
 
     @retried
     def balance(self, owner: str, seconds: float, hosts: Collection[str], spread: Spread) -> Mapping[str, int]:

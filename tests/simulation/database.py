@@ -1,8 +1,7 @@
-"""The one database of a world, in memory, and how a process sees it."""
+"""The one database of a world, in memory."""
 
 from __future__ import annotations
 
-import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,7 @@ from functools import cache
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from livemig import exceptions
 from livemig.db.engine import Database
-from tests.simulation.process import Process
 
 
 class Memory:
@@ -48,39 +45,3 @@ class Memory:
 def memory() -> Memory:
     """That of all worlds of this (operating system's) process, one after the other."""
     return Memory()
-
-
-class Outages:
-    """What ails the database at the moment, for everybody. Once in a while a connection breaks just before or just after the commit."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self.database_away = False
-        self.flaky = False
-        self._chance = chance
-
-    def strike(self) -> None:
-        if self.database_away or (self.flaky and self._chance.random() < 0.02):
-            raise exceptions.DatabaseUnavailable
-
-
-class ProcessDatabase:
-    """The database, as a process sees it: others go on before each of its transactions, and it may be away."""
-
-    def __init__(self, process: Process, outages: Outages) -> None:
-        self._process = process
-        self._outages = outages
-
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        self._process.sleep(0)
-        self._outages.strike()
-        with memory().write() as session:
-            yield session
-        self._outages.strike()
-
-    @contextmanager
-    def read(self) -> Iterator[Session]:
-        self._process.sleep(0)
-        self._outages.strike()
-        with memory().read() as session:
-            yield session

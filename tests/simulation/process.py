@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
+from sqlalchemy.orm import Session
+
+from livemig import exceptions
 from livemig.testing.connection import virConnect
 from livemig.testing.fleet import Fleet
 from livemig.testing.libvirt import Libvirt
@@ -24,6 +29,7 @@ class Process:
         self.name = name
         self.alive = True
         self.frozen = False
+        self.skew = timedelta()  # of its machine's wall clock
         self._runtime = runtime
         self._libvirts: list[DyingLibvirt] = []
 
@@ -44,7 +50,7 @@ class Process:
             raise Killed
 
     def now(self) -> datetime:
-        return self._runtime.now()
+        return self._runtime.now() + self.skew
 
     def monotonic(self) -> float:
         return self._runtime.monotonic()
@@ -130,3 +136,47 @@ class DyingLibvirt(Libvirt):
                 if connection._libvirt is self:
                     connection.close()
         self.loop.post(lambda: None)
+
+
+class Outages:
+    """What ails the database at the moment, for everybody. Once in a while a connection breaks just before or just after the commit."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.database_away = False
+        self.flaky = False
+        self._chance = chance
+
+    def strike(self) -> None:
+        if self.database_away or (self.flaky and self._chance.random() < 0.02):
+            raise exceptions.DatabaseUnavailable
+
+
+class Transactions(Protocol):
+    """`livemig.db.engine.Database`, as far as a store needs it."""
+
+    def write(self) -> AbstractContextManager[Session]: ...
+    def read(self) -> AbstractContextManager[Session]: ...
+
+
+class ProcessDatabase:
+    """The one database, as a process sees it: others go on before each of its transactions, and it may be away."""
+
+    def __init__(self, database: Transactions, process: Process, outages: Outages) -> None:
+        self._database = database
+        self._process = process
+        self._outages = outages
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        self._process.sleep(0)
+        self._outages.strike()
+        with self._database.write() as session:
+            yield session
+        self._outages.strike()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        self._process.sleep(0)
+        self._outages.strike()
+        with self._database.read() as session:
+            yield session

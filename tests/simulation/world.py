@@ -24,8 +24,8 @@ from livemig.testing.migration import Migration as Job
 from livemig.testing.runtime import VirtualTask
 from tests.service import HOSTS, configured
 from tests.simulation.broker import Broker, Client
-from tests.simulation.database import Outages, ProcessDatabase, memory
-from tests.simulation.process import Killed, Process
+from tests.simulation.database import memory
+from tests.simulation.process import Killed, Outages, Process, ProcessDatabase
 from tests.simulation.runtime import GreenletRuntime
 
 GUESTS = ("web", "db", "busy", "cache")
@@ -114,7 +114,7 @@ class World:
 
     def start_conductor(self, name: str) -> None:
         process = self.conductors[name] = Process(self.runtime, name)
-        store = Store(ProcessDatabase(process, self.outages), process)  # type: ignore[arg-type]
+        store = Store(ProcessDatabase(memory(), process, self.outages), process)  # type: ignore[arg-type]
         conductor = Conductor(_conf(name, self.settings), store, process.libvirt(self.fleet), process)
         self.broker.listening[process] = conductor
         process.start("start", self._run_conductor, conductor, process)
@@ -135,7 +135,7 @@ class World:
 
     def start_api(self) -> None:
         process = self.api = Process(self.runtime, "api")
-        store = Store(ProcessDatabase(process, self.outages), process)  # type: ignore[arg-type]
+        store = Store(ProcessDatabase(memory(), process, self.outages), process)  # type: ignore[arg-type]
         conf = _conf("api", self.settings)
         services = Services(conf, store, Client(self.broker, process), process, Policies(conf, self.runtime), (), self.runtime.now())  # type: ignore[arg-type]
         self.application = load_application(services)
