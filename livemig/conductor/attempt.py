@@ -24,9 +24,10 @@ from livemig.states import Status
 
 LOG = log.getLogger(__name__)
 
-_OPEN = (Verdict.UNDECIDED, Verdict.INTERRUPTED)
+_OPEN = (Verdict.UNDECIDED, Verdict.INTERRUPTED, Verdict.ABANDONED)
 _LOST = "The guest was found on neither host, or running on both. Nothing was done to it; a person must look."
 _LOST_IN_POST_COPY = "The guest ran on the destination, a part of its memory still on the source, and is not well there. A person must look."
+_ABANDONED_S = 20.0  # so long a destination has to notice that it has all the guest's memory
 _ASK_AGAIN_S = (0.1, 2.0)  # first and longest pause between two questions for an undecided verdict
 
 
@@ -249,10 +250,16 @@ class Attempt:
         pause, longest = _ASK_AGAIN_S
         uuid = self._migration.server_uuid
         said = ""
+        abandoned_at = None
         while True:
             source, destination = self._source.presence(uuid), self._destination.presence(uuid)
             self._follow_switch(source)
             verdict = judge(source, destination, self._post_copy)
+            now = self._runtime.monotonic()
+            if verdict is not Verdict.ABANDONED:
+                abandoned_at = None
+            elif now - (abandoned_at := now if abandoned_at is None else abandoned_at) >= _ABANDONED_S:
+                verdict = Verdict.LOST
             text = f"{verdict.value} (source: {source}, destination: {destination})"
             if verdict not in _OPEN and self._lease.held:
                 self._journal.note("verdict", text)

@@ -14,6 +14,7 @@ class Verdict(Enum):
     ON_SOURCE = "the guest is on the source"
     UNDECIDED = "a host cannot be asked, or is still at work: ask again"
     INTERRUPTED = "post-copy is interrupted: it is resumed"
+    ABANDONED = "the destination waits for memory, and the source has gone: lost, if it stays so"
     LOST = "the guest is nowhere, or on both: a person must look"
 
 
@@ -36,6 +37,7 @@ _TABLE: tuple[tuple[tuple[Presence, ...], tuple[Presence, ...], Verdict], ...] =
     (_BETWEEN, tuple(Presence), Verdict.UNDECIDED),  # switch-over: the source is about to go, or to go on
     (_LIVE, _GONE, Verdict.ON_SOURCE),
     (_GONE, _LIVE, Verdict.COMPLETED),
+    (_GONE, _BROKEN, Verdict.ABANDONED),  # the source's QEMU has died; or it has just ended in good order, and the destination has yet to notice
     (_GONE, _BETWEEN, Verdict.UNDECIDED),  # the destination is about to run it
     ((Presence.ABSENT,), _OFF, Verdict.COMPLETED),  # it moved, and shut down there
     (_OFF, (Presence.ABSENT,), Verdict.ON_SOURCE),  # it shut down before it could move

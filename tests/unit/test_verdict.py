@@ -7,7 +7,8 @@ import pytest
 from livemig.conductor.verdict import Verdict, judge
 from livemig.facts import Presence
 
-# One letter for each verdict: Completed, on the Source, Lost, Interrupted, "." undecided. Rows: the source; columns: the destination, in the same order.
+# One letter for each verdict: Completed, on the Source, Lost, Abandoned, Interrupted, "." undecided.
+# Rows: the source; columns: the destination, in the same order.
 PRESENCES = (
     Presence.UNKNOWN,
     Presence.ABSENT,
@@ -24,10 +25,10 @@ PRESENCES = (
 MATRIX = """
                   unknown  absent     off     saved   crashed  running  paused  suspended migrating post-copy post-copy-failed
 unknown              .        .        .        .        .        .        .        .        .        .        .
-absent               .        L        C        C        C        C        C        C        .        .        .
-off                  .        S        C        C        C        C        C        C        .        .        .
-saved                .        S        C        C        C        C        C        C        .        .        .
-crashed              .        S        C        C        C        C        C        C        .        .        .
+absent               .        L        C        C        C        C        C        C        .        .        A
+off                  .        S        C        C        C        C        C        C        .        .        A
+saved                .        S        C        C        C        C        C        C        .        .        A
+crashed              .        S        C        C        C        C        C        C        .        .        A
 running              .        S        S        S        S        L        L        L        .        .        .
 paused               .        S        S        S        S        L        L        L        .        .        .
 suspended            .        S        S        S        S        L        L        L        .        .        .
@@ -35,7 +36,7 @@ migrating            .        .        .        .        .        .        .    
 post-copy            .        L        L        L        L        .        .        .        .        .        I
 post-copy-failed     .        L        L        L        L        I        I        I        .        .        I
 """
-LETTERS = {"C": Verdict.COMPLETED, "S": Verdict.ON_SOURCE, "L": Verdict.LOST, "I": Verdict.INTERRUPTED, ".": Verdict.UNDECIDED}
+LETTERS = {"C": Verdict.COMPLETED, "S": Verdict.ON_SOURCE, "L": Verdict.LOST, "A": Verdict.ABANDONED, "I": Verdict.INTERRUPTED, ".": Verdict.UNDECIDED}
 EXPECTED = {
     (source, destination): LETTERS[letter]
     for source, line in zip(PRESENCES, MATRIX.strip().splitlines()[1:], strict=True)
