@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import webob
@@ -32,6 +33,14 @@ _FAULT: Schema = {
         "properties": {"code": {"type": "integer"}, "message": {"type": "string"}, "retryAfter": {"type": "string"}},
         "required": ["code", "message"],
     },
+}
+# Who asks and for what, a microversion that there is not, a body or a query without end, and a part of livemig that is away.
+_EVERYWHERE = (400, 401, 403, 404, 406, 413, 500, 503)
+_CHANGING = (409,)
+_WITH_BODY = (415,)
+_RESPONSES = {
+    str(status): {"description": HTTPStatus(status).phrase, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Fault"}}}}
+    for status in (*_EVERYWHERE, *_CHANGING, *_WITH_BODY)
 }
 _HEADER = {
     "name": microversions.HEADER,
@@ -63,6 +72,7 @@ def document(routes: Iterable[Route], version: Version, url: str) -> dict[str, A
         "paths": paths,
         "components": {
             "schemas": {"Fault": _FAULT},
+            "responses": _RESPONSES,
             "parameters": {"microversion": _HEADER},
             "securitySchemes": {
                 "token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "Keystone's, with [api] auth_strategy keystone"},
@@ -109,11 +119,17 @@ def _body(route: Route, version: Version) -> dict[str, Any]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    fault = {"description": "A fault", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Fault"}}}}
+    faults = {str(status): {"$ref": f"#/components/responses/{status}"} for status in _faults(route)}
     if route.success is None:
-        return {"400": fault, "default": fault}
+        return faults
     content = {} if route.success == 202 else {"content": {"application/json": {"schema": route.answer}}}
-    return {str(route.success): {"description": route.summary, **content}, "default": fault}
+    return {str(route.success): {"description": route.summary, **content}, **faults}
+
+
+def _faults(route: Route) -> list[int]:
+    """The statuses by which an operation may be refused, or fail."""
+    changing = route.method != "GET" and route.success is not None
+    return sorted({*_EVERYWHERE, *(_CHANGING if changing else ()), *(_WITH_BODY if route.bodies else ()), *route.faults})
 
 
 def _portable(schema: Any) -> Any:

@@ -46,7 +46,8 @@ class Route:
     """`template` has {name} for one path segment; the route exists from microversion `since` to `until`.
 
     `query` is validated by the router, a body, which fits one of `bodies`, by the handler, which knows the order of its errors. `success` is the status of
-    a good answer, None where there is none; `answer` is what its body is like, as far as all microversions have it.
+    a good answer, None where there is none; `answer` is what its body is like, as far as all microversions have it; `faults` are statuses of refusals beside
+    those that all such routes have.
     """
 
     method: str
@@ -59,6 +60,7 @@ class Route:
     bodies: Sequence[Versioned] = ()
     success: int | None = 200
     answer: Schema = field(default_factory=lambda: {"type": "object"})
+    faults: Sequence[int] = ()
 
     def match(self, method: str, path: str, version: Version) -> dict[str, str] | None:
         """The path's parameters, when the route serves the request."""
@@ -106,7 +108,7 @@ ROUTES: tuple[Route, ...] = (
         bodies=server_actions.BODIES,
         success=202,
     ),
-    Route("GET", f"{SERVER}/diagnostics", servers.show_diagnostics, "Show a server's diagnostics"),
+    Route("GET", f"{SERVER}/diagnostics", servers.show_diagnostics, "Show a server's diagnostics", faults=(409,)),
     Route(
         "GET",
         f"{SERVER}/os-volume_attachments",

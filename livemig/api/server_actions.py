@@ -185,11 +185,13 @@ def reboot(request: Request, asked: dict[str, str]) -> None:
 # What only livemig knows
 
 
-def lock(request: Request, asked: dict[str, str] | None) -> None:
+def lock(request: Request, asked: Any) -> None:
+    """With a reason since LOCKED_REASON; before, whatever stands there says nothing."""
+    reason = asked.get("locked_reason") if asked and request.version >= microversions.LOCKED_REASON else None
     server = request.server()
     request.require("os-lock-server:lock", server)
     by = "owner" if server.user_id == request.context.user_id else "admin" if request.context.is_admin else "owner"
-    _record(request, server, "lock", lambda: request.services.store.servers.lock(server.uuid, by, (asked or {}).get("locked_reason")))
+    _record(request, server, "lock", lambda: request.services.store.servers.lock(server.uuid, by, reason))
 
 
 def unlock(request: Request, _asked: Any) -> None:

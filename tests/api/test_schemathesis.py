@@ -1,0 +1,121 @@
+"""Requests that the OpenAPI document allows, and such as it does not: no 5xx, no status that it has not, and answers as it says.
+
+LIVEMIG_FUZZ says how many requests, in all microversions together; then they are others every time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode, checks
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from livemig import microversions
+from tests.api.documented import documented
+from tests.api.world import BANK, GUESTS, SHOP, World
+
+pytestmark = pytest.mark.timeout(7200)
+
+REQUESTS = int(os.environ.get("LIVEMIG_FUZZ", 600))
+# The first and the last one, and where the live migration, or much else, changes: from the one to the other side.
+VERSIONS = [microversions.MIN, microversions.FORCE, microversions.PAGED_HYPERVISORS, microversions.ASYNCHRONOUS, microversions.UUIDS, microversions.MAX]
+CHECKS = [
+    checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+    openapi_checks.negative_data_rejection,
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with World(tmp_path_factory.mktemp("world")) as world:
+        yield world.furnish()
+
+
+@pytest.fixture(scope="module")
+def answered() -> Iterator[Counter[int]]:
+    """How often there was each status."""
+    answered: Counter[int] = Counter()
+    yield answered
+    print(f"\n{answered.total()} requests:", ", ".join(f"{count} of status {status}" for status, count in sorted(answered.items())))
+
+
+def things(world: World) -> dict[str, list[str]]:
+    """What may stand in a path, by its noun and name: a text alone would hardly ever be anything that there is."""
+    hosts = world.store.hosts.all()
+    return {
+        "servers id": [world.id(name) for name in GUESTS],
+        "servers migration": [str(number) for number in range(1, 6)],
+        "servers request_id": [world.store.migrations.of_server(world.id("web"))[0].request_id],
+        "os-services id": [host.service_uuid for host in hosts],
+        "os-hypervisors id": [*(host.uuid for host in hosts), *(host.name for host in hosts), "1", "2"],
+        "os-hosts name": [host.name for host in hosts],
+        "os-aggregates id": ["1", "2"],
+        "flavors id": [flavor.id for flavor in world.store.servers.flavors(None)],
+        "os-simple-tenant-usage project": [SHOP, BANK],
+    }
+
+
+def cases(operation: Any, mode: GenerationMode, known: dict[str, list[str]]) -> st.SearchStrategy[Case]:
+    """An operation's requests, three quarters of them about what there is."""
+    noun = operation.path.split("/")[1]
+    there = {name: st.sampled_from(values) for key, values in known.items() for at, name in [key.split()] if at == noun and f"{{{name}}}" in operation.path}
+
+    def placed(drawn: tuple[Case, dict[str, str], int]) -> Case:
+        case, values, odds = drawn
+        if odds:
+            case.path_parameters = {**(case.path_parameters or {}), **values}
+        return case
+
+    return st.tuples(operation.as_strategy(mode), st.fixed_dictionaries(there), st.integers(0, 3)).map(placed)
+
+
+def modes(operation: Any) -> list[GenerationMode]:
+    """Nothing is wrong where everything is right: a path is any text, and there is nothing else."""
+    return list(GenerationMode) if len(operation.query) or len(operation.body) else [GenerationMode.POSITIVE]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=microversions.text)
+def test_the_document_is_true(world: World, answered: Counter[int], version: microversions.Version) -> None:
+    schema = schemathesis.openapi.from_dict(documented(version))
+    schema.app = world.application
+    known = things(world)
+    tried = [(operation, mode) for operation in (each.ok() for each in schema.get_all_operations()) for mode in modes(operation)]
+    for operation, mode in tried:
+
+        @settings(
+            max_examples=max(1, round(REQUESTS / len(VERSIONS) / len(tried))),
+            derandomize="LIVEMIG_FUZZ" not in os.environ,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(cases(operation, mode, known))
+        def asked(case: Case) -> None:
+            case.headers = {**(case.headers or {}), microversions.HEADER: f"compute {microversions.text(version)}"}
+            response = case.call()
+            answered[response.status_code] += 1
+            case.validate_response(response, checks=CHECKS)
+
+        asked()
+
+
+def test_something_came_of_it(answered: Counter[int]) -> None:
+    assert answered[200] > answered.total() / 10 and answered[202] and answered[400] and answered[404] and answered[409]
+
+
+def test_the_world_is_still_there(world: World) -> None:
+    """After all that, each server is shown and runs on one host at most."""
+    assert len(world.ask("GET", "/v2.1/servers/detail").json["servers"]) == len(GUESTS)
+    assert all(len(world.fleet.running_on(world.id(name))) <= 1 for name in GUESTS)
