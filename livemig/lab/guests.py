@@ -33,7 +33,7 @@ DOMAIN = Template("""\
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>$kernel</kernel>
     <initrd>$initramfs</initrd>
-    <cmdline>console=ttyS0 quiet loglevel=2 panic=-1 pti=on DIRTY=$dirty_mib_s DISKS=$inside EMULATED=$emulated</cmdline>
+    <cmdline>console=ttyS0 quiet loglevel=2 nosoftlockup panic=-1 pti=on DIRTY=$dirty_mib_s DISKS=$inside EMULATED=$emulated</cmdline>
   </os>
   <features><acpi/><apic/></features>
   <cpu mode='custom' match='exact'><model>qemu64</model></cpu>

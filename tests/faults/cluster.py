@@ -149,7 +149,7 @@ class Cluster:
                     conductor.signal(signal.SIGHUP)
             return not late
 
-        self.wait(read, 40, READ, pause=1.0)
+        self.wait(read, 40, READ, pause=0.3)
 
     def signal(self, number: signal.Signals) -> None:
         """To both conductors."""
@@ -201,11 +201,12 @@ class Cluster:
         """The event log of a migration, by what the database has."""
         return [f"{event.at:%H:%M:%S.%f} {event.kind}: {event.text}" for event in self.store.migrations.events(migration_id)]
 
-    def lease_owners(self) -> list[str]:
-        """Who has the open migrations."""
+    def lease_owners(self) -> Mapping[str, str]:
+        """Who has the open migrations, by server."""
         migration = models.Migration
+        leased = select(migration.server_uuid, migration.lease_owner).where(migration.active_server_uuid.is_not(None), migration.lease_owner.is_not(None))
         with self.store.database.read() as session:
-            return list(session.scalars(select(migration.lease_owner).where(migration.active_server_uuid.is_not(None), migration.lease_owner.is_not(None))))
+            return {server: str(owner) for server, owner in session.execute(leased)}
 
     def wait(self, ready: Any, seconds: float, what: str, more: Any = lambda: "", pause: float = 0.1) -> None:
         """Until `ready()`."""

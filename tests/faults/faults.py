@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
+from livemig.lab.host import Host
 from livemig.lab.shell import LabError
-from tests.faults.stage import Phase, Stage
+from tests.faults.cluster import Cluster
+from tests.faults.stage import SENDING, Phase, Stage
+
+
+class Scene(Protocol):
+    """Where a migration goes on."""
+
+    cluster: Cluster
+    source: Host
+    destination: Host
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`strike` does it, `heal` undoes it `lasts_s` later. `kills`: guests that die of it; `spares`: those of which nothing is there that it could hit."""
+    """`strike` does it, `heal` undoes it `lasts_s` later. `kills`: guests that die of it; `spares`: those of which nothing is there that it could hit.
+
+    `traces`: what the event logs of migrations must have of it. `strike` may return those that another conductor must have taken up.
+    """
 
     name: str
-    strike: Callable[[Stage], object]
+    strike: Callable[[Stage], Collection[Phase] | None]
     heal: Callable[[Stage], object] = lambda stage: None
     lasts_s: float = 0.0
     kills: frozenset[Phase] = frozenset()
     spares: frozenset[Phase] = frozenset()
-    traces: tuple[tuple[Phase, str], ...] = ()
-    """What the event log of a migration must have of it."""
+    traces: Mapping[Phase, str] = field(default_factory=dict)
 
 
-def kill_conductor(stage: Stage) -> None:
-    stage.cluster.conductors[stage.owner()].signal(signal.SIGKILL)
+def kill_conductor(stage: Stage) -> Collection[Phase]:
+    """The one that has the most."""
+    owned = stage.owned()
+    victim = max(stage.cluster.conductors, key=lambda conductor: len(owned[conductor.name]))
+    victim.signal(signal.SIGKILL)
+    return owned[victim.name]
 
 
-def kill_api(stage: Stage) -> None:
+def kill_api(stage: Scene) -> None:
     stage.cluster.api.signal(signal.SIGKILL)
 
 
-def kill_service(stage: Stage) -> None:
+def kill_service(stage: Stage) -> Collection[Phase]:
+    owned = stage.owned()
     for process in stage.cluster.processes:
         process.signal(signal.SIGKILL)
+    return [phase for phases in owned.values() for phase in phases]
 
 
 def restart_in_turn(stage: Stage) -> None:
@@ -45,21 +64,25 @@ def restart_in_turn(stage: Stage) -> None:
         process.restart()
 
 
-def restart_broker(stage: Stage) -> None:
+def restart_broker(stage: Scene) -> None:
     stage.cluster.broker.stop()
     stage.cluster.broker.start()
 
 
-def restart_database(stage: Stage) -> None:
+def stop_broker(stage: Scene) -> None:
+    stage.cluster.broker.stop()
+
+
+def restart_database(stage: Scene) -> None:
     stage.cluster.database.stop(signal.SIGINT)
     stage.cluster.database.start()
 
 
-def kill_daemon(end: str, stage: Stage) -> None:
+def kill_daemon(end: str, stage: Scene) -> None:
     getattr(stage, end).kill_daemon()
 
 
-def start_daemon(end: str, stage: Stage) -> None:
+def start_daemon(end: str, stage: Scene) -> None:
     getattr(stage, end).start_daemon()
 
 
@@ -73,29 +96,47 @@ def kill_guests(end: str, stage: Stage) -> None:
                 assert not host.has_guest(guest.name)  # it had just ended by itself
 
 
-def cut_link(stage: Stage) -> None:
+def cut_link(stage: Scene) -> None:
     stage.source.migration_cable.cut()
 
 
-def heal_link(stage: Stage) -> None:
+def heal_link(stage: Scene) -> None:
     stage.source.migration_cable.connect()
 
 
-TAKEN_UP = tuple((phase, "conductor: taken up by") for phase in (Phase.PREPARING, Phase.PRE_COPY, Phase.POST_COPY, Phase.SWITCHED))
+TAKEN_UP = "conductor: taken up by"
 NOT_THERE_YET = frozenset({Phase.QUEUED, Phase.PREPARING})
 
 FAULTS: tuple[Fault, ...] = (
     Fault("conductor -9", kill_conductor),
     Fault("API -9", kill_api),
-    Fault("whole service -9", kill_service, traces=TAKEN_UP),
-    Fault("rolling restart", restart_in_turn, traces=TAKEN_UP[1:3]),
+    Fault("whole service -9", kill_service),
+    Fault("rolling restart", restart_in_turn, traces=dict.fromkeys((Phase.PRE_COPY, Phase.POST_COPY), TAKEN_UP)),
     Fault("broker restart", restart_broker),
-    Fault("broker away 30 s", lambda stage: stage.cluster.broker.stop(), lambda stage: stage.cluster.broker.start(), 30.0),
+    Fault("broker away 30 s", stop_broker, lambda stage: stage.cluster.broker.start(), 30.0),
     Fault("database restart", restart_database),
-    Fault("source libvirtd -9", partial(kill_daemon, "source"), partial(start_daemon, "source"), 1.0),
-    Fault("destination libvirtd -9", partial(kill_daemon, "destination"), partial(start_daemon, "destination"), 1.0),
-    Fault("source QEMU -9", partial(kill_guests, "source"), kills=frozenset(Phase) - {Phase.SWITCHED}, spares=frozenset({Phase.SWITCHED})),
-    Fault("destination QEMU -9", partial(kill_guests, "destination"), kills=frozenset({Phase.POST_COPY, Phase.SWITCHED}), spares=NOT_THERE_YET),
+    Fault("source libvirtd -9", partial(kill_daemon, "source"), partial(start_daemon, "source"), 1.0, traces=dict.fromkeys(SENDING, "source: connection lost")),
+    Fault(
+        "destination libvirtd -9",
+        partial(kill_daemon, "destination"),
+        partial(start_daemon, "destination"),
+        1.0,
+        traces=dict.fromkeys(SENDING, "destination: connection lost"),
+    ),
+    Fault(
+        "source QEMU -9",
+        partial(kill_guests, "source"),
+        kills=frozenset(Phase) - {Phase.SWITCHED},
+        spares=frozenset({Phase.SWITCHED}),
+        traces={Phase.QUEUED: "is shut off on", Phase.PRE_COPY: "source: stopped (failed)", Phase.POST_COPY: "source: stopped (failed)"},
+    ),
+    Fault(
+        "destination QEMU -9",
+        partial(kill_guests, "destination"),
+        kills=frozenset({Phase.POST_COPY, Phase.SWITCHED}),
+        spares=NOT_THERE_YET,
+        traces=dict.fromkeys((Phase.PRE_COPY, Phase.POST_COPY), "destination: stopped (failed)"),
+    ),
     Fault("link cut 3 s", cut_link, heal_link, 3.0),
-    Fault("link cut 30 s", cut_link, heal_link, 30.0),
+    Fault("link cut 30 s", cut_link, heal_link, 30.0, traces=dict.fromkeys(NOT_THERE_YET, "unable to connect to server")),
 )

@@ -7,13 +7,12 @@ stopping both conductors (SIGSTOP) before it does, so that nobody of livemig kno
 from __future__ import annotations
 
 import signal
-from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from livemig.lab.guests import Guest
 from livemig.lab.host import Host
@@ -25,6 +24,7 @@ PLACES = 4  # for migrations that leave the source: the fifth is queued
 SLOW = "[libvirt]\nlive_migration_link_bandwidth = 6\n"  # MiB/s for the three guests that send their memory, each of which has some 50 MiB that are not zero
 POST_COPY_MIB_S = "1"
 CD_ROM = ("local,cdrom,16",)
+K = TypeVar("K")
 CD_ROM_MBIT = 10  # of the link over which it is copied
 MEMORY_MIB = 128
 ENDED = {status.value for status in FINAL}
@@ -38,6 +38,9 @@ class Phase(str, Enum):
     PRE_COPY = "pre-copy"
     POST_COPY = "post-copy"
     SWITCHED = "just after switch-over"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 SENDING = (Phase.PRE_COPY, Phase.POST_COPY, Phase.SWITCHED)
@@ -76,7 +79,7 @@ class Look:
 
 
 class Stage:
-    """The guests by their phase. Each round begins with all of them on `source`."""
+    """The guests by their phase. Each round begins with all of them on `source`, which is another host from round to round."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -85,7 +88,9 @@ class Stage:
         self._made = 0
 
     def assemble(self) -> None:
-        """All five on the source: those that are elsewhere are moved there, those that are lost replaced."""
+        """All five on the source, where most of them are already: the others are moved there, those that are lost replaced."""
+        ends = (self.source, self.destination)
+        self.source, self.destination = sorted(ends, key=lambda host: sum(guest.holders() != [host] for guest in self.guests.values()))
         missing = [phase for phase in Phase if phase not in self.guests]
         with ThreadPoolExecutor(len(Phase)) as threads:
             for phase, guest in zip(missing, threads.map(self._make, missing), strict=True):
@@ -128,33 +133,24 @@ class Stage:
             self.source.virsh("migrate-setspeed", "--postcopy", self.guests[Phase.POST_COPY].name, "4096")
 
     def end(self, dead: Collection[Phase]) -> None:
-        """The round is over: who died is taken away, and so is what a killed daemon did not get round to undefine."""
+        """The round is over: who died is taken away."""
         for phase in dead:
             self.guests.pop(phase).remove()
-        for phase, look in self.looks().items():
-            for host in look.left_behind:
-                host.virsh("undefine", self.guests[phase].name)
 
-    def owner(self) -> int:
-        """Which of the conductors has the most leases."""
-        owners = Counter(owner.partition(":")[0] for owner in self.cluster.lease_owners())
-        return max(range(len(self.cluster.conductors)), key=lambda each: owners[self.cluster.conductors[each].name])
+    def owned(self) -> Mapping[str, list[Phase]]:
+        """Whose leases each conductor has, by its name."""
+        phases = {guest.uuid: phase for phase, guest in self.guests.items()}
+        found: dict[str, list[Phase]] = {conductor.name: [] for conductor in self.cluster.conductors}
+        for server, owner in self.cluster.lease_owners().items():
+            found[owner.partition(":")[0]].append(phases[server])
+        return found
 
     def move(self, guest: Guest, host: Host) -> None:
         self.cluster.post(guest.uuid, {"os-migrateLive": {"host": host.name, "block_migration": "auto"}})
 
     def looks(self) -> dict[Phase, Look]:
-        """Each guest as it is now. A host that does not answer has all its guests as "unknown"."""
-        servers, migrations = self.cluster.shown()
-        states = {host: _states(host) for host in self.cluster.lab.hosts}
-        return {
-            phase: Look(
-                servers.get(guest.uuid, {}),
-                migrations.get(guest.uuid, {}),
-                {host: "unknown" if found is None else found.get(guest.name, "absent") for host, found in states.items()},
-            )
-            for phase, guest in self.guests.items()
-        }
+        """Each guest as it is now."""
+        return look_at(self.cluster, self.guests)
 
     def _make(self, phase: Phase) -> Guest:
         self._made += 1
@@ -171,8 +167,34 @@ class Stage:
         self.cluster.wait(lambda: ready(self.looks()), seconds, what, lambda: f"\n{describe(self.looks())}")
 
 
-def describe(looks: Mapping[Phase, Look]) -> str:
-    return "\n".join(f"{phase.value}: {look.status}, {look.server.get('status')} on {look.host}, {dict(look.states)}" for phase, look in looks.items())
+def look_at(cluster: Cluster, guests: Mapping[K, Guest]) -> dict[K, Look]:
+    """Each of these guests as it is now. A host that does not answer has all its guests as "unknown"."""
+    servers, migrations = cluster.shown()
+    states = {host: _states(host) for host in cluster.lab.hosts}
+    return {
+        key: Look(
+            servers.get(guest.uuid, {}),
+            migrations.get(guest.uuid, {}),
+            {host: "unknown" if found is None else found.get(guest.name, "absent") for host, found in states.items()},
+        )
+        for key, guest in guests.items()
+    }
+
+
+def ticking(guests: Mapping[K, Guest], wait: Any) -> set[K]:
+    """Whose guests run, by what they say themselves within two seconds."""
+    before = {key: guest.ticks().count for key, guest in guests.items()}
+
+    def going() -> set[K]:
+        return {key for key, guest in guests.items() if guest.ticks().count > before[key] + 3}
+
+    with suppress(AssertionError):
+        wait(lambda: len(going()) == len(before), 2, "all of them")
+    return going()
+
+
+def describe(looks: Mapping[K, Look]) -> str:
+    return "\n".join(f"{key}: {look.status}, {look.server.get('status')} on {look.host}, {dict(look.states)}" for key, look in looks.items())
 
 
 def _is(looks: Mapping[Phase, Look], phase: Phase) -> bool:
@@ -182,6 +204,19 @@ def _is(looks: Mapping[Phase, Look], phase: Phase) -> bool:
 def rests(look: Look, host: Host) -> bool:
     shown = (look.server.get("status"), look.host, look.task_state)
     return shown == ("ACTIVE", host.name, None) and look.running == [host] and look.migration.get("status", "completed") in ENDED
+
+
+def lie(look: Look, dead: bool) -> str | None:
+    """What the API says that is not so."""
+    status, host = look.server.get("status"), look.host
+    if dead:
+        return None if status in ("SHUTOFF", "ERROR", None) else f"it is dead, and shown {status}"
+    names = [each.name for each in look.running]
+    if len(names) > 1:
+        return f"it runs on {names}"
+    if status == "MIGRATING":
+        return None if look.status not in ENDED and (not names or host in (names[0], look.migration["source_compute"])) else f"it runs on {names}"
+    return None if status == "ACTIVE" and [host] == names else f"it is shown {status} on {host}, and runs on {names}"
 
 
 def _states(host: Host) -> dict[str, str] | None:
