@@ -377,7 +377,7 @@ class MigrationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a migration ended and which host has the guest now. `reason` is for people, empty on success.
+    """How a migration ended and which host has the guest now. `reason` is for people, empty on a success that leaves nothing to do.
 
     `lost` says that the hosts disagree about the guest (it runs nowhere, or twice), so that a person must look.
     """

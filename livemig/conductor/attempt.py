@@ -24,10 +24,12 @@ from livemig.states import Status
 
 LOG = log.getLogger(__name__)
 
-_OPEN = (Verdict.UNDECIDED, Verdict.INTERRUPTED, Verdict.ABANDONED)
+_OPEN = (Verdict.UNDECIDED, Verdict.INTERRUPTED, Verdict.ABANDONED, Verdict.FORGOTTEN)
+_IF_IT_STAYS_SO = {Verdict.ABANDONED: Verdict.LOST, Verdict.FORGOTTEN: Verdict.COMPLETED}
 _LOST = "The guest was found on neither host, or running on both. Nothing was done to it; a person must look."
 _LOST_IN_POST_COPY = "The guest ran on the destination, a part of its memory still on the source, and is not well there. A person must look."
-_ABANDONED_S = 20.0  # so long a destination has to notice that it has all the guest's memory
+_FORGOTTEN = "The guest runs on the destination. The source's daemon died at the switch-over and left a paused copy: never resume it; a person must destroy it."
+_STAYS_S = 20.0  # so long a destination has to notice that it has all the guest's memory, and a source that the guest has gone
 _ASK_AGAIN_S = (0.1, 2.0)  # first and longest pause between two questions for an undecided verdict
 
 
@@ -250,16 +252,15 @@ class Attempt:
         pause, longest = _ASK_AGAIN_S
         uuid = self._migration.server_uuid
         said = ""
-        abandoned_at = None
+        before, since = Verdict.UNDECIDED, 0.0
         while True:
             source, destination = self._source.presence(uuid), self._destination.presence(uuid)
             self._follow_switch(source)
             verdict = judge(source, destination, self._post_copy)
-            now = self._runtime.monotonic()
-            if verdict is not Verdict.ABANDONED:
-                abandoned_at = None
-            elif now - (abandoned_at := now if abandoned_at is None else abandoned_at) >= _ABANDONED_S:
-                verdict = Verdict.LOST
+            if verdict is not before:
+                before, since = verdict, self._runtime.monotonic()
+            if self._runtime.monotonic() - since >= _STAYS_S:
+                verdict = _IF_IT_STAYS_SO.get(verdict, verdict)
             text = f"{verdict.value} (source: {source}, destination: {destination})"
             if verdict not in _OPEN and self._lease.held:
                 self._journal.note("verdict", text)
@@ -296,7 +297,10 @@ class Attempt:
     def _outcome(self, verdict: Verdict, source: Presence) -> Outcome:
         migration = self._migration
         if verdict is Verdict.COMPLETED:
-            return Outcome(Status.COMPLETED, self._destination.name, job=self._final_job())
+            left = _FORGOTTEN if source is Presence.MIGRATING else ""
+            if left:
+                LOG.critical("Migration %s of server %s: %s (%s)", migration.uuid, migration.server_uuid, left, migration.source)
+            return Outcome(Status.COMPLETED, self._destination.name, left, job=self._final_job())
         if verdict is Verdict.LOST:
             reason = _LOST_IN_POST_COPY if self._post_copy else _LOST
             LOG.critical("Migration %s of server %s: %s", migration.uuid, migration.server_uuid, reason)

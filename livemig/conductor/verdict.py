@@ -15,6 +15,7 @@ class Verdict(Enum):
     UNDECIDED = "a host cannot be asked, or is still at work: ask again"
     INTERRUPTED = "post-copy is interrupted: it is resumed"
     ABANDONED = "the destination waits for memory, and the source has gone: lost, if it stays so"
+    FORGOTTEN = "the destination has the guest, and the source a paused copy without a job: completed, if it stays so"
     LOST = "the guest is nowhere, or on both: a person must look"
 
 
@@ -34,6 +35,7 @@ _TABLE: tuple[tuple[tuple[Presence, ...], tuple[Presence, ...], Verdict], ...] =
     (_SWITCHED, _GONE, Verdict.LOST),  # it ran on the destination, and its memory went with it
     (_BROKEN, (*_LIVE, *_BROKEN), Verdict.INTERRUPTED),
     ((Presence.POST_COPY,), _BROKEN, Verdict.INTERRUPTED),
+    ((Presence.MIGRATING,), _LIVE, Verdict.FORGOTTEN),  # its daemon died right after the switch-over; or it is about to end in good order
     (_BETWEEN, tuple(Presence), Verdict.UNDECIDED),  # switch-over: the source is about to go, or to go on
     (_LIVE, _GONE, Verdict.ON_SOURCE),
     (_GONE, _LIVE, Verdict.COMPLETED),

@@ -197,6 +197,23 @@ def test_a_source_daemon_that_restarts_cancels_the_job(service: Service) -> None
     assert service.state(WEB) == ("ACTIVE", "node1", None)
 
 
+def test_a_source_daemon_that_dies_right_after_the_switch_over_leaves_a_copy_and_no_doubt(service: Service) -> None:
+    """Its successor knows of no job, and leaves the guest paused: that stays so until a person destroys the copy."""
+    service.fleet.finish_s = 2.0
+    copy = add(service)
+    service.live_migrate(WEB)
+    while service.fleet.running_on(WEB) != ["node2"]:
+        service.runtime.sleep(0.1)
+    service.fleet.hosts["node1"].daemon_restart(3)
+    service.runtime.sleep(15)
+    assert service.state(WEB) == ("MIGRATING", "node1", "migrating")
+    migration = service.wait_idle(WEB, 20)
+    assert migration.status is Status.COMPLETED
+    assert "left a paused copy: never resume it" in (migration.reason or "")
+    assert service.state(WEB) == ("ACTIVE", "node2", None)
+    assert copy.active and service.fleet.running_on(WEB) == ["node2"]
+
+
 def test_a_guest_killed_by_a_fault_ends_in_error_for_a_person(service: Service) -> None:
     service.fleet.hosts["node1"].bandwidth_mib_s = 50.0
     add(service, persistent=False)

@@ -7,7 +7,7 @@ import pytest
 from livemig.conductor.verdict import Verdict, judge
 from livemig.facts import Presence
 
-# One letter for each verdict: Completed, on the Source, Lost, Abandoned, Interrupted, "." undecided.
+# One letter for each verdict: Completed, on the Source, Lost, Abandoned, Forgotten, Interrupted, "." undecided.
 # Rows: the source; columns: the destination, in the same order.
 PRESENCES = (
     Presence.UNKNOWN,
@@ -32,11 +32,19 @@ crashed              .        S        C        C        C        C        C    
 running              .        S        S        S        S        L        L        L        .        .        .
 paused               .        S        S        S        S        L        L        L        .        .        .
 suspended            .        S        S        S        S        L        L        L        .        .        .
-migrating            .        .        .        .        .        .        .        .        .        .        .
+migrating            .        .        .        .        .        F        F        F        .        .        .
 post-copy            .        L        L        L        L        .        .        .        .        .        I
 post-copy-failed     .        L        L        L        L        I        I        I        .        .        I
 """
-LETTERS = {"C": Verdict.COMPLETED, "S": Verdict.ON_SOURCE, "L": Verdict.LOST, "A": Verdict.ABANDONED, "I": Verdict.INTERRUPTED, ".": Verdict.UNDECIDED}
+LETTERS = {
+    "C": Verdict.COMPLETED,
+    "S": Verdict.ON_SOURCE,
+    "L": Verdict.LOST,
+    "A": Verdict.ABANDONED,
+    "F": Verdict.FORGOTTEN,
+    "I": Verdict.INTERRUPTED,
+    ".": Verdict.UNDECIDED,
+}
 EXPECTED = {
     (source, destination): LETTERS[letter]
     for source, line in zip(PRESENCES, MATRIX.strip().splitlines()[1:], strict=True)
