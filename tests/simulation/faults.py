@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.service import HOSTS
-from tests.simulation.world import CONDUCTORS, GUESTS, World
+from tests.simulation.world import APIS, CONDUCTORS, GUESTS, World
 
 Deed = Callable[[World], object]
 
@@ -20,17 +20,17 @@ def _end(how: str) -> Deed:
     return lambda world: world.ask(world.end, world.chance.choice(GUESTS), how)
 
 
-def _kill_conductor(world: World) -> None:
-    name = world.chance.choice(CONDUCTORS)
-    if world.conductors[name].alive:
-        world.kill_conductor(name)
-    else:
-        world.start_conductor(name)
+def _kill(names: Sequence[str]) -> Deed:
+    """It stays dead until it is hit again, or everything is healed."""
 
+    def deed(world: World) -> None:
+        name = world.one_of(names)
+        if world.processes[name].alive:
+            world.kill_process(name)
+        else:
+            world.start_process(name)
 
-def _kill_api(world: World) -> None:
-    world.api.kill()
-    world.start_api()
+    return deed
 
 
 def _for_a_while(world: World, begin: Callable[[], object], end: Callable[[], object]) -> None:
@@ -44,10 +44,14 @@ def _for_a_while(world: World, begin: Callable[[], object], end: Callable[[], ob
     world.runtime.start("fault", pass_by)
 
 
-def _freeze_conductor(world: World) -> None:
-    """It is suspended for longer than its leases last, and goes on as if nothing had been."""
-    process = world.conductors[world.chance.choice(CONDUCTORS)]
-    _for_a_while(world, lambda: setattr(process, "frozen", True), lambda: setattr(process, "frozen", False))
+def _freeze(names: Sequence[str]) -> Deed:
+    """It is suspended, maybe for longer than its leases last, and goes on as if nothing had been."""
+
+    def deed(world: World) -> None:
+        process = world.processes[world.one_of(names)]
+        _for_a_while(world, lambda: setattr(process, "frozen", True), lambda: setattr(process, "frozen", False))
+
+    return deed
 
 
 def _ordeal(world: World) -> None:
@@ -79,8 +83,8 @@ _ORDEALS: tuple[Callable[[World, str], object], ...] = (
     _source_or_destination("up"),
     _source_or_destination("hung"),
     _source_or_destination("isolated"),
-    lambda world, _name: _kill_conductor(world),
-    lambda world, _name: _freeze_conductor(world),
+    lambda world, _name: _kill(CONDUCTORS)(world),
+    lambda world, _name: _freeze(CONDUCTORS)(world),
     lambda world, _name: _cut(world),
     lambda world, _name: _fail_migration(world),
     lambda world, _name: _database(world),
@@ -135,11 +139,12 @@ def _weather(world: World) -> None:
 DEEDS: tuple[tuple[int, Deed], ...] = (
     (25, _migrate),
     (25, _ordeal),
-    (4, _freeze_conductor),
+    (4, _freeze(CONDUCTORS)),
+    (1, _freeze(APIS)),
     (10, _end("abort")),
     (8, _end("force")),
-    (8, _kill_conductor),
-    (4, _kill_api),
+    (8, _kill(CONDUCTORS)),
+    (4, _kill(APIS)),
     (4, _toggle("up")),
     (3, _toggle("hung")),
     (2, _toggle("isolated")),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from livemig import exceptions
 from livemig.api.loading import load_application
 from livemig.api.request import Request, Services
 from livemig.conductor.service import Conductor
+from livemig.db.clock import Clock
 from livemig.db.store import Store
 from livemig.policies import Policies
 from livemig.states import FINAL, NEXT, Status
 from livemig.testing.constants import VIR_DOMAIN_RUNNING
-from livemig.testing.fleet import Fleet, guest_uuid
+from livemig.testing.fleet import Disk, Fleet, guest_uuid
 from livemig.testing.migration import Migration as Job
 from livemig.testing.runtime import VirtualTask
 from tests.service import HOSTS, configured
@@ -29,7 +31,10 @@ from tests.simulation.process import Killed, Outages, Process, ProcessDatabase
 from tests.simulation.runtime import GreenletRuntime
 
 GUESTS = ("web", "db", "busy", "cache")
-CONDUCTORS = ("conductor1", "conductor2")
+CONDUCTORS = ("conductor1", "conductor2", "conductor3")
+APIS = ("api1", "api2")
+LOCAL = {"db": "/var/lib/libvirt/images/db.qcow2"}  # guests whose disk is a file of their host
+SKEWS_S = (0.0, 0.3, -2.0, 45.0, -400.0)  # how far the wall clock of a machine may be from the database's
 OUTBOUND_LIMIT = 1
 SETTLE_S = 400.0
 OPTIONS = {
@@ -87,19 +92,24 @@ class World:
         self.runtime = WatchedRuntime(self.seed)
         self.chance = random.Random(f"world {self.seed}")
         self.fleet = Fleet(self.runtime)
+        self.fleet.finish_s = self.chance.choice((0.05, 0.05, 1.0))
         for name in HOSTS:
             self.fleet.add_host(name, keepalive=(2, 3))
+            self.fleet.add_local_directory(name, "/var/lib/libvirt/images", pool="default")
         for name in GUESTS:
             speed = 5000 if name == "busy" else self.chance.choice((1, 200))
-            self.fleet.add_guest(name, self.chance.choice(HOSTS), memory_mib=1024, dirty_mib_s=speed, persistent=name != "cache")
+            disks = [Disk(LOCAL[name], 256, format="qcow2")] if name in LOCAL else []
+            self.fleet.add_guest(name, self.chance.choice(HOSTS), memory_mib=1024, dirty_mib_s=speed, persistent=name != "cache", disks=disks)
+        self.contents = {name: next(file.content for host in self.fleet.hosts.values() if (file := host.file(path))) for name, path in LOCAL.items()}
         self.settings = self.chance.randrange(len(SETTINGS))
+        self.skews = {name: timedelta(seconds=self.chance.choice(SKEWS_S)) for name in (*CONDUCTORS, *APIS)}
         self.servers = {name: guest_uuid(name) for name in GUESTS}
         self.outages = Outages(self.chance)
         self.broker = Broker(self.runtime, self.chance)
         memory().empty()
         self.store = Store(memory(), self.runtime)  # type: ignore[arg-type]
-        self.conductors: dict[str, Process] = {}
-        self.api: Process
+        self.processes: dict[str, Process] = {}
+        self.applications: dict[str, Any] = {}
         self.trouble: list[str] = []
         self.asking: list[VirtualTask] = []
         self.runtime.look = self.look
@@ -107,14 +117,20 @@ class World:
     # Processes
 
     def start(self) -> None:
-        for name in CONDUCTORS:
-            self.start_conductor(name)
-        self.start_api()
+        for name in (*self.chance.sample(CONDUCTORS, self.chance.choice((2, 3))), *APIS):
+            self.start_process(name)
         self.runtime.sleep(3)
 
-    def start_conductor(self, name: str) -> None:
-        process = self.conductors[name] = Process(self.runtime, name)
-        store = Store(ProcessDatabase(memory(), process, self.outages), process)  # type: ignore[arg-type]
+    def start_process(self, name: str) -> None:
+        process = self.processes[name] = Process(self.runtime, name)
+        process.skew = self.skews[name]
+        store = Store(ProcessDatabase(memory(), process, self.outages), process, Clock(self.runtime))  # type: ignore[arg-type]
+        if name in CONDUCTORS:
+            self._start_conductor(name, process, store)
+        else:
+            self._start_api(name, process, store)
+
+    def _start_conductor(self, name: str, process: Process, store: Store) -> None:
         conductor = Conductor(_conf(name, self.settings), store, process.libvirt(self.fleet), process)
         self.broker.listening[process] = conductor
         process.start("start", self._run_conductor, conductor, process)
@@ -125,55 +141,61 @@ class World:
             conductor.start()
         except exceptions.DatabaseUnavailable:
             process.sleep(1)
-            self.kill_conductor(process.name)
-            self.start_conductor(process.name)
+            self.kill_process(process.name)
+            self.start_process(process.name)
 
-    def kill_conductor(self, name: str) -> None:
-        process = self.conductors[name]
+    def one_of(self, names: Sequence[str]) -> str:
+        """Of those that there are."""
+        return self.chance.choice([name for name in names if name in self.processes])
+
+    def kill_process(self, name: str) -> None:
+        process = self.processes[name]
         self.broker.listening.pop(process, None)
         process.kill()
 
-    def start_api(self) -> None:
-        process = self.api = Process(self.runtime, "api")
-        store = Store(ProcessDatabase(memory(), process, self.outages), process)  # type: ignore[arg-type]
-        conf = _conf("api", self.settings)
-        services = Services(conf, store, Client(self.broker, process), process, Policies(conf, self.runtime), (), self.runtime.now())  # type: ignore[arg-type]
-        self.application = load_application(services)
+    def _start_api(self, name: str, process: Process, store: Store) -> None:
+        conf = _conf(name, self.settings)
+        services = Services(conf, store, Client(self.broker, process), process, Policies(conf, process), (), process.now())  # type: ignore[arg-type]
+        self.applications[name] = load_application(services)
 
     # What is asked of it
 
     def ask(self, function: Callable[..., None], *arguments: Any) -> None:
-        """In a thread of the API process."""
-        self.asking.append(self.api.start("request", function, *arguments))
+        """In a thread of one of the API processes, if there is one that answers."""
+        able = [name for name in APIS if self.processes[name].alive and not self.processes[name].frozen]
+        if able:
+            name = self.chance.choice(able)
+            self.asking.append(self.processes[name].start("request", function, self.applications[name], *arguments))
 
-    def request(self, method: str, path: str, version: str, body: Any = None) -> Any:
+    def request(self, application: Any, method: str, path: str, version: str, body: Any = None) -> Any:
         """The answer, or None when the API process died meanwhile."""
         headers = {"OpenStack-API-Version": f"compute {version}"}
         given = {} if body is None else {"json": body}
         try:
-            return Request.blank(path, method=method, headers=headers, **given).get_response(self.application)
+            return Request.blank(path, method=method, headers=headers, **given).get_response(application)
         except Killed:
             return None
 
-    def migrate(self, name: str, host: str | None, version: str) -> None:
+    def migrate(self, application: Any, name: str, host: str | None, version: str) -> None:
         """Ask for it; who is told yes must find his migration's row."""
-        asked: dict[str, Any] = {"host": host, "block_migration": False if version == "2.1" else "auto"}
+        asked: dict[str, Any] = {"host": host, "block_migration": name in LOCAL if version == "2.1" else "auto"}
         if version == "2.1":
             asked["disk_over_commit"] = False
-        answer = self.request("POST", f"/v2.1/servers/{self.servers[name]}/action", version, {"os-migrateLive": asked})
+        answer = self.request(application, "POST", f"/v2.1/servers/{self.servers[name]}/action", version, {"os-migrateLive": asked})
         if answer is not None and answer.status_int == 202:
             self.accepted.append(Asked(self.servers[name], answer.headers["x-compute-request-id"]))
         self.suspicious(answer, (202, 400, 404, 409, 503))
 
-    def end(self, name: str, how: str) -> None:
+    def end(self, application: Any, name: str, how: str) -> None:
         """Abort the migration of a server that is under way, or force it to complete."""
         server = self.servers[name]
-        listed = self.request("GET", f"/v2.1/servers/{server}/migrations", "2.80")
+        listed = self.request(application, "GET", f"/v2.1/servers/{server}/migrations", "2.80")
         if listed is None or listed.status_int != 200:
             return
         for migration in listed.json["migrations"]:
             path = f"/v2.1/servers/{server}/migrations/{migration['id']}"
-            answer = self.request("DELETE", path, "2.80") if how == "abort" else self.request("POST", f"{path}/action", "2.80", {"force_complete": None})
+            given = ("DELETE", path, "2.80") if how == "abort" else ("POST", f"{path}/action", "2.80", {"force_complete": None})
+            answer = self.request(application, *given)
             self.suspicious(answer, (202, 400, 404, 409, 503))
 
     def suspicious(self, answer: Any, expected: tuple[int, ...]) -> None:
@@ -202,12 +224,10 @@ class World:
         self.fleet.set_cuts(())
         for host in self.fleet.hosts.values():
             host.up, host.hung, host.isolated, host.migration_error = True, False, False, None
-        for name in CONDUCTORS:
-            self.conductors[name].frozen = False
-            if not self.conductors[name].alive:
-                self.start_conductor(name)
-        if not self.api.alive:
-            self.start_api()
+        for name, process in self.processes.items():
+            process.frozen = False
+            if not process.alive:
+                self.start_process(name)
 
     def settle(self) -> None:
         """Wait until nothing is under way. Raises Violation when something stays so."""
@@ -252,7 +272,7 @@ class World:
 
     def close(self) -> None:
         self.runtime.look = lambda: None
-        for process in [*self.conductors.values(), self.api]:
+        for process in self.processes.values():
             process.kill()
         self.runtime.close()
 
@@ -260,7 +280,11 @@ class World:
         if any(task.is_alive() for task in self.asking):
             return ["a request"]
         open_rows = [f"migration {each.id} {each.status}" for each in self.store.migrations.open()]
-        return open_rows or [f"{name} is {state}" for name, server in self.servers.items() if (state := self._task_state(server))]
+        return open_rows or [f"{name} is {state}" for name, server in self.servers.items() if (state := self._task_state(server))] or self._untidy()
+
+    def _untidy(self) -> list[str]:
+        rows = [each for server in self.servers.values() for each in self.store.migrations.of_server(server)]
+        return [f"migration {each.id} leaves {each.files}" for each in rows if each.untidy]
 
     def _task_state(self, server: str) -> str | None:
         try:
@@ -275,16 +299,30 @@ class World:
         shown = self.store.servers.get(server)
         if running != [shown.host] or shown.vm_state != "active":
             raise Violation(f"{name} runs on {running}, and is shown {shown.vm_state} on {shown.host}")
-        copies = [copy.host.name for copy in self.fleet.copies(server)]
+        copies = [copy.host.name for copy in self.fleet.copies(server) if copy.runs or copy.host.name not in self._forgotten(server)]
         if copies != running:
             raise Violation(f"{name} runs on {running}, and is left on {copies}")
+        disks = [host.name for host in self.fleet.hosts.values() if name in LOCAL and host.file(LOCAL[name])]
+        if name in LOCAL and not set(running) <= set(disks) <= {*running, *self._forgotten(server)}:
+            raise Violation(f"{name} runs on {running}, and its disk is on {disks}")
+        if name in LOCAL and (content := self.fleet.hosts[running[0]].file(LOCAL[name]).content) != self.contents[name]:  # type: ignore[union-attr]
+            raise Violation(f"the disk of {name} was {self.contents[name]!r}, and is {content!r}")
+
+    def _forgotten(self, server: str) -> set[str]:
+        """Where a paused copy of it is left, and a migration says so: its source's daemon died right after the switch-over."""
+        return {
+            each.source for each in self.store.migrations.of_server(server) if each.status is Status.COMPLETED and "left a paused copy" in (each.reason or "")
+        }
 
     def _judge_history(self, history: list[Any]) -> None:
-        """A guest that nothing killed is where its last migration says, and never was lost."""
+        """A guest that nothing killed is where each migration says, and never was lost."""
         for before, after in itertools.pairwise(history):
             ended_on = before.destination if before.status is Status.COMPLETED else before.source
             if after.source != ended_on:
                 raise Violation(f"migration {before.id} ended {before.status} on {ended_on}, migration {after.id} began on {after.source}")
+        for last in history[-1:]:
+            if (ended_on := last.destination if last.status is Status.COMPLETED else last.source) not in self.fleet.running_on(last.server_uuid):
+                raise Violation(f"migration {last.id}, the last, ended {last.status} on {ended_on}, where its guest is not")
         for migration in history:
             if migration.reason and migration.reason.startswith("The guest was found on neither host"):
                 raise Violation(f"migration {migration.id} lost a guest that lives")
