@@ -161,16 +161,27 @@ def follow(session: Session, now: datetime, uuids: Iterable[str], said: Mapping[
     sightings: dict[str, dict[str, Presence]] = {uuid: {} for uuid in sorted(uuids)}
     for sighting in session.scalars(select(models.Sighting).where(models.Sighting.server_uuid.in_(uuids))):
         sightings[sighting.server_uuid][sighting.host] = Presence(sighting.presence)
+    new: list[dict[str, Any]] = []
     for uuid, seen in sightings.items():
         row = rows.get(uuid)
         if row is None or row.task_state is None:
             host = where(row.host if row else None, seen)
-            _place(session, now, uuid, row, seen, host, (said or {}).get(uuid) if by == host else None)
+            _place(session, now, uuid, row, seen, host, (said or {}).get(uuid) if by == host else None, new)
+    if new:
+        session.execute(insert(models.Base.metadata.tables["servers"]), new)  # the table itself: a host may have hundreds
 
 
 def _place(
-    session: Session, now: datetime, uuid: str, row: models.Server | None, seen: dict[str, Presence], host: str | None, said: ServerFacts | None
+    session: Session,
+    now: datetime,
+    uuid: str,
+    row: models.Server | None,
+    seen: dict[str, Presence],
+    host: str | None,
+    said: ServerFacts | None,
+    new: list[dict[str, Any]],
 ) -> None:
+    """Write down one that is known; the row of another is added to `new`."""
     if row is not None and row.lost and not found_again(seen):
         return
     if host is None:
@@ -183,7 +194,7 @@ def _place(
     if row is None:
         known = from_server(ServerFacts(uuid, uuid, Presence.UNKNOWN)) | values
         created_at = said.created_at if said is not None and said.created_at else now
-        session.execute(insert(models.Server).values(uuid=uuid, created_at=created_at, updated_at=now, **known))
+        new.append({"uuid": uuid, "created_at": created_at, "updated_at": now, **known})
         return
     if row.condemned:
         del values["vm_state"]
