@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from livemig.facts import PowerState, Presence
 
@@ -20,6 +21,17 @@ SHOWN: dict[Presence, tuple[str, PowerState]] = {
     Presence.UNKNOWN: ("error", PowerState.NOSTATE),
     Presence.ABSENT: ("error", PowerState.NOSTATE),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """How a host has a server right now. `moving` says that libvirt moves it there, or away from it, whoever has asked for that."""
+
+    uuid: str
+    name: str
+    presence: Presence
+    moving: bool = False
+
 
 # The best witnesses first: a host on which the guest lives, one where a migration passes through, one which merely has it defined.
 RANKS: tuple[frozenset[Presence], ...] = (

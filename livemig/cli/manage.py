@@ -5,6 +5,10 @@ livemig-manage host list              the hosts as their watchers found them
 livemig-manage migration list         the migrations in progress
 livemig-manage migration events ID    a migration's event log
 livemig-manage queue [--json]         the migrations that wait, in their order, and what for
+livemig-manage doctor [--fix] [--json]
+                                      where the database and the hosts disagree, and what mends it
+
+The exit status is 2 for what cannot be done, such as reading the database.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from livemig.cli import wiring
+from livemig.cli import doctor, wiring
 from livemig.conductor.checks.hosts import dotted
 from livemig.db.store import Store
 from livemig.runtime import ThreadRuntime
@@ -24,17 +28,19 @@ from livemig.runtime import ThreadRuntime
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     cfg.CONF.register_cli_opt(cfg.SubCommandOpt("command", title="commands", handler=_commands))
-    return wiring.run(_run, arguments)
+    return wiring.run(_run, arguments, unable=2)
 
 
-def _run(conf: Any) -> None:
-    conf.command.action(wiring.store(conf, ThreadRuntime()), conf)
+def _run(conf: Any) -> int | None:
+    status: int | None = conf.command.action(wiring.store(conf, ThreadRuntime()), conf)
+    return status
 
 
 def _commands(parsers: Any) -> None:
     queue = parsers.add_parser("queue")
     queue.add_argument("--json", action="store_true", help="one JSON list")
     queue.set_defaults(action=_show_queue)
+    doctor.add_to(parsers)
     nouns: dict[str, dict[str, tuple[Callable[[Store, Any], None], tuple[str, ...]]]] = {
         "db": {"sync": (_sync, ())},
         "host": {"list": (_list_hosts, ())},

@@ -34,19 +34,17 @@ _END_S = 9.0  # after such a signal; conductor.stop() and the requests have less
 _FINISH_S = 2.0
 
 
-def run(command: Callable[[Any], None], arguments: Sequence[str] | None) -> int:
-    """Run a command on the configuration. Returns the exit status: 1, with one line on stderr, for what the operator can mend."""
+def run(command: Callable[[Any], int | None], arguments: Sequence[str] | None, unable: int = 1) -> int:
+    """Run a command on the configuration. Returns the exit status: `unable`, with one line on stderr, for what the operator can mend."""
     conf = cfg.CONF
     try:
         configuration.prepare(conf, arguments)
-        command(conf)
+        return command(conf) or 0
     except (configuration.ConfigurationError, cfg.Error) as error:
         print(f"livemig: {error}", file=sys.stderr)
-        return 1
     except exceptions.DatabaseUnavailable as error:
         print(f"livemig: {error} ({str(error.__cause__).partition(chr(10))[0]})", file=sys.stderr)
-        return 1
-    return 0
+    return unable
 
 
 def store(conf: Any, runtime: Runtime) -> Store:

@@ -15,6 +15,7 @@ from livemig.conductor.deeds import Deeds
 from livemig.conductor.engine import Engine
 from livemig.conductor.inventory import Inventory, Watcher
 from livemig.conductor.lease import Leases
+from livemig.conductor.rounds import Rounds
 from livemig.conf import HostSettings
 from livemig.db.store import Store
 from livemig.hypervisor.connection import Hypervisor
@@ -36,13 +37,14 @@ class Conductor:
         self._libvirt = libvirt
         self._owner = f"{conf.host}:{uuid.uuid4()}"
         self._stopping = runtime.event()
-        self._housekeeping: Task | None = None
+        self._tasks: list[Task] = []  # housekeeping
         self._loop = EventLoop(libvirt, runtime)
         lease_s = conf.conductor.lease_time
         self.inventory = Inventory(store, self._watcher, runtime, self._owner, lease_s)
         self._leases = Leases(store, runtime, self._owner, lease_s)
         announcer = Announcer(store, notifications.from_conf(conf, runtime), configuration.aggregates(conf))
         self.engine = Engine(conf, store, self.inventory, runtime, self._leases, announcer)
+        self.rounds = Rounds(conf, store, self.inventory, runtime, self._owner, self._stopping)
         deeds = Deeds(conf, store, self.inventory, runtime)
         self.answers: dict[str, Callable[..., Any]] = {
             "live_migrate": self.engine.accept,
@@ -58,7 +60,7 @@ class Conductor:
         self._store.migrations.release_former(self._owner)
         self._store.watches.release_former(self._owner)
         self.inventory.follow(settings)
-        self._housekeeping = self._runtime.start("leases", self._keep_leases)
+        self._tasks = [self._runtime.start("leases", self._keep_leases), self.rounds.start()]
         LOG.info("Conductor %s looks after %s", self._owner, ", ".join(settings) or "no hosts: enabled_hosts is empty")
 
     def reload(self) -> None:
@@ -71,8 +73,9 @@ class Conductor:
         self.engine.stop()
         self._stopping.set()
         self._leases.surrender()
-        if self._housekeeping is not None:
-            self._housekeeping.join(_PART_S)
+        deadline = self._runtime.monotonic() + _PART_S
+        for task in self._tasks:
+            task.join(max(0.0, deadline - self._runtime.monotonic()))
         self._runtime.start("hand-over", self._hand_over).join(_PART_S)
         self.inventory.stop(_PART_S)
         self._loop.stop()

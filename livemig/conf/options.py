@@ -135,6 +135,14 @@ CONDUCTOR_OPTS = [
     ),
     cfg.FloatOpt("monitor_interval", default=0.5, min=0.05, help="Seconds between two looks at a running job's statistics."),
     cfg.FloatOpt("progress_interval", default=1.0, min=0.05, help="Seconds between two progress writes of a running migration."),
+    cfg.IntOpt(
+        "reconcile_interval",
+        default=300,
+        min=0,
+        mutable=True,
+        help="Seconds between two comparisons of the database with what the hosts say, for what no event has told. The first comes three "
+        "lease_time after the start, when all is taken up that can be. 0: none.",
+    ),
     cfg.FloatOpt("reconnect_max", default=5.0, min=0.1, help="Longest pause, in seconds, between two tries to connect to a host that is away."),
 ]
 

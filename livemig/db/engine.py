@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from oslo_db import api as db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
@@ -92,8 +93,7 @@ class Database:
 
         SQLite is set to WAL, so that readers never wait for a writer.
         """
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+        config = _alembic()
         with _translated():
             if self.engine.dialect.name == "sqlite":
                 with self.engine.connect() as connection:
@@ -106,6 +106,17 @@ class Database:
 
     def close(self) -> None:
         self._facade.dispose_pool()
+
+
+def newest_revision() -> str:
+    """Of this version of livemig."""
+    return ScriptDirectory.from_config(_alembic()).get_current_head() or ""
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    return config
 
 
 @contextmanager

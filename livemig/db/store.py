@@ -9,6 +9,7 @@ from livemig.db.clock import Clock
 from livemig.db.engine import Database
 from livemig.db.files import Files
 from livemig.db.hosts import Hosts
+from livemig.db.inspection import Inspection
 from livemig.db.migrations import Migrations
 from livemig.db.queue import Queue
 from livemig.db.servers import Servers
@@ -17,9 +18,9 @@ from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database. Any call may raise DatabaseUnavailable.
+    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database; and the `inspection` of them all.
 
-    `clock` is the database's own; without one it is as `livemig.db.clock` says.
+    Any call may raise DatabaseUnavailable. `clock` is the database's own; without one it is as `livemig.db.clock` says.
     """
 
     def __init__(self, database: Database, runtime: Runtime, clock: Clock | None = None) -> None:
@@ -32,6 +33,7 @@ class Store:
         self.queue = Queue(database, runtime, self.migrations)
         self.files = Files(database, runtime, self.migrations)
         self.actions = Actions(database, runtime)
+        self.inspection = Inspection(database, runtime, clock)
 
 
 def from_conf(conf: Any, runtime: Runtime) -> Store:

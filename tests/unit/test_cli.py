@@ -197,7 +197,7 @@ def test_manage_says_how_it_is_used(here: Here, capsys: pytest.CaptureFixture[st
 def test_a_database_that_is_away_is_one_line(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     here.write(["a"], more="[database]\nconnection = sqlite:////proc/nowhere.sqlite\nmax_retries = 0\n")
     cfg.CONF.reset()
-    assert manage.main([*here.arguments, "host", "list"]) == 1
+    assert manage.main([*here.arguments, "host", "list"]) == 2
     [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("livemig: ")]
     assert "The database is unavailable" in line and "unable to open database file" in line
 

@@ -1,0 +1,111 @@
+"""livemig-manage doctor: asks all hosts, compares them with the database, and mends what needs no person.
+
+The exit status is 0 when nothing is left, 1 when something is, 2 when it could not look.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from livemig import conf as configuration
+from livemig import exceptions
+from livemig.cli import wiring
+from livemig.conductor.doctor import Doctor, looking, of_database
+from livemig.conductor.reconciliation import Disagreement, Remedy
+from livemig.db.store import Store
+from livemig.hypervisor.connection import Hypervisor
+from livemig.hypervisor.events import EventLoop
+from livemig.runtime import Runtime, ThreadRuntime
+
+_ANSWER_S = 15.0
+_PATIENCE = 3  # leases
+
+
+def add_to(parsers: Any) -> None:
+    """The command's arguments."""
+    parser = parsers.add_parser("doctor")
+    parser.add_argument("--fix", action="store_true", help="do what needs no person: read hosts again, let servers go")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(action=run)
+
+
+def run(store: Store, conf: Any) -> int:
+    """Returns the exit status. Raises DatabaseUnavailable, ConfigurationError."""
+    found = of_database(store)
+    if any(each.kind.name == "revision" for each in found):
+        return _tell(conf, found, found, {})
+    runtime = ThreadRuntime()
+    with _hypervisors(conf, runtime) as hypervisors:
+        look = looking(store, hypervisors)
+        doctor = Doctor(store, runtime, lambda: hypervisors, look, _PATIENCE * conf.conductor.lease_time, _ANSWER_S, runtime.sleep)
+        found += doctor.examine()
+        if not conf.command.fix:
+            return _tell(conf, found, found, {})
+        errors = _mend(doctor, found)
+        return _tell(conf, found, of_database(store) + doctor.examine(), errors)
+
+
+@contextmanager
+def _hypervisors(conf: Any, runtime: Runtime) -> Iterator[Mapping[str, Hypervisor]]:
+    module = wiring.libvirt(conf, runtime)
+    keepalive = (conf.libvirt.keepalive_interval, conf.libvirt.keepalive_count)
+    hypervisors = {name: Hypervisor(module, name, each.connection_uri, keepalive) for name, each in configuration.hosts(conf).items()}
+    loop = EventLoop(module, runtime)
+    loop.start()
+    try:
+        yield hypervisors
+    finally:
+        loop.stop()
+
+
+def _mend(doctor: Doctor, found: Sequence[Disagreement]) -> Mapping[Any, str]:
+    """What stood in the way, by the disagreement's key."""
+    errors = {}
+    for each in found:
+        try:
+            doctor.mend(each)
+        except exceptions.HypervisorError as error:
+            errors[each.key] = str(error)
+    return errors
+
+
+def _tell(conf: Any, found: Sequence[Disagreement], left: Sequence[Disagreement], errors: Mapping[Any, str]) -> int:
+    remaining = {each.key for each in left}
+    every = {each.key: each for each in (*found, *left)}.values()
+    if conf.command.json:
+        print(json.dumps({"disagreements": [_as_json(each, each.key in remaining, errors.get(each.key)) for each in every], "left": len(remaining)}, indent=2))
+    else:
+        for each in every:
+            print(_line(each, each.key in remaining, errors.get(each.key)))
+        print(_sum(len(every), len(remaining)))
+    return 1 if remaining else 0
+
+
+def _line(each: Disagreement, left: bool, error: str | None) -> str:
+    if not left:
+        return f"{each.text}: mended"
+    by = "--fix" if each.kind.remedy is not Remedy.NONE else "you"
+    return f"{each.text}: {each.mend} [{by}]" + (f" ({error})" if error else "")
+
+
+def _as_json(each: Disagreement, left: bool, error: str | None) -> dict[str, Any]:
+    return {
+        "kind": each.kind.name,
+        "text": each.text,
+        "remedy": each.mend,
+        "safe": each.kind.remedy is not Remedy.NONE,
+        "mended": not left,
+        "error": error,
+        "server": each.server,
+        "migration": each.migration,
+        "hosts": list(each.hosts),
+    }
+
+
+def _sum(found: int, left: int) -> str:
+    if not found:
+        return "The database and the hosts agree."
+    return f"{found} disagreement{'s' if found != 1 else ''}, {left} left."

@@ -1,0 +1,359 @@
+"""What no event has told is found by comparing, said, and mended where that needs no person: on the simulated fleet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, update
+
+from livemig.conductor.doctor import Doctor, looking, of_database
+from livemig.conductor.reconciliation import Disagreement
+from livemig.db import models
+from livemig.facts import Outcome, Presence
+from livemig.hypervisor.connection import Hypervisor
+from livemig.hypervisor.events import EventLoop
+from livemig.records import LeftFile
+from livemig.states import Status
+from livemig.testing import constants as C
+from livemig.testing.fleet import Domain, guest_uuid
+from livemig.testing.runtime import VirtualRuntime
+from tests.conductor.test_several import Cluster
+from tests.conductor.test_several import make as make
+from tests.service import HOSTS, Service
+
+WEB = guest_uuid("web")
+NEVER = {"conductor__reconcile_interval": 0}
+
+
+@pytest.fixture(params=range(1), ids=lambda seed: f"seed{seed}")
+def runtime(request: pytest.FixtureRequest) -> Iterator[VirtualRuntime]:
+    runtime = VirtualRuntime(seed=request.param)
+    yield runtime
+    runtime.close()
+
+
+@pytest.fixture
+def service(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Service]:
+    """Its rounds are made by the tests."""
+    with Service(tmp_path, runtime, **NEVER) as service:
+        yield service
+
+
+def guest(service: Service, name: str = "web", host: str = "node1", **facts: Any) -> Domain:
+    domain = service.fleet.add_guest(name, host, **facts)
+    service.runtime.sleep(1)
+    return domain
+
+
+def doctor(service: Service, *hosts: str) -> Doctor:
+    """One that asks the hosts itself, as livemig-manage does."""
+    module = service.fleet.libvirt()
+    EventLoop(module, service.runtime)
+    hypervisors = {name: Hypervisor(module, name, f"qemu+tcp://{name}/system", (5, 5)) for name in hosts or HOSTS}
+    return Doctor(service.store, service.runtime, lambda: hypervisors, looking(service.store, hypervisors), 30, 15, service.runtime.sleep)
+
+
+def found(service: Service, *hosts: str) -> list[str]:
+    return [each.text for each in doctor(service, *hosts).examine()]
+
+
+def kinds(disagreements: list[Disagreement]) -> list[str]:
+    return [each.kind.name for each in disagreements]
+
+
+def edit(service: Service, table: Any, **values: Any) -> None:
+    """As somebody does who edits the database by hand."""
+    with service.store.database.write() as session:
+        session.execute(update(table).values(**values))
+
+
+def unheard(domain: Domain, state: int, reason: int) -> None:
+    """It changes, and no event says so."""
+    domain.become(state, reason)
+
+
+def moved_unheard(service: Service, domain: Domain, host: str) -> None:
+    """The guest is on another host, and no event says so."""
+    del domain.host.domains[WEB]
+    domain.host = service.fleet.hosts[host]
+    domain.host.domains[WEB] = domain
+
+
+def twin(service: Service, domain: Domain, host: str, state: tuple[int, int]) -> Domain:
+    """Another host has the same guest, and no event says so."""
+    other = Domain(service.fleet.hosts[host], domain.definition, domain.load, *state, persistent=True)
+    service.fleet.hosts[host].domains[WEB] = other
+    return other
+
+
+RUNNING = (C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_BOOTED)
+OFF = (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_DESTROYED)
+
+
+# A world that is well
+
+
+def test_nothing_is_found_where_all_is_well(service: Service) -> None:
+    guest(service)
+    guest(service, "db", "node2", state="shutoff")
+    guest(service, "saved", "node3", state="saved")
+    guest(service, "paused", "node3", state="paused")
+    assert found(service) == [] == of_database(service.store)
+
+
+def test_nothing_is_found_while_livemig_moves_a_guest(service: Service) -> None:
+    guest(service, memory_mib=16384)
+    service.live_migrate(WEB)
+    service.wait_status(WEB, "running")
+    assert found(service) == []
+    assert service.wait_idle(WEB).status is Status.COMPLETED
+    assert found(service) == []
+
+
+# Servers
+
+
+def test_a_guest_that_has_moved_unheard_is_shown_where_it_is(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    domain = guest(service)
+    moved_unheard(service, domain, "node2")
+    with caplog.at_level(logging.INFO):
+        service.conductor.rounds.make()
+        assert service.state(WEB) == ("ACTIVE", "node2", None)
+        service.conductor.rounds.make()
+    assert f"server {WEB} (web) is shown on node1, and is running on node2. By itself: have its hosts looked at again" in caplog.text
+    assert f"it is not so any more: server {WEB} (web) is shown on node1" in caplog.text
+
+
+CHANGES: dict[str, Callable[[Service, Domain], object]] = {
+    "state": lambda _service, domain: unheard(domain, C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_USER),
+    "gone": lambda _service, domain: domain.host.domains.pop(WEB),
+    "elsewhere": lambda service, domain: moved_unheard(service, domain, "node3"),
+    "unknown": lambda service, _domain: forget(service),
+}
+
+
+def forget(service: Service) -> None:
+    with service.store.database.write() as session:
+        session.execute(delete(models.Server))
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_what_no_event_has_told(service: Service, kind: str) -> None:
+    CHANGES[kind](service, guest(service))
+    assert kinds(doctor(service).examine()) == [kind]
+    service.conductor.rounds.make()
+    assert found(service) == []
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_the_doctor_reads_it_again_beside_the_conductor(service: Service, kind: str) -> None:
+    CHANGES[kind](service, guest(service))
+    physician = doctor(service)
+    [each] = physician.examine()
+    assert physician.mend(each)
+    assert physician.examine() == []
+    if kind == "unknown":
+        assert service.show(WEB)["name"] == "web"
+
+
+def test_the_rounds_come_by_themselves(tmp_path: Path, runtime: VirtualRuntime) -> None:
+    with Service(tmp_path, runtime, conductor__reconcile_interval=20) as service:
+        guest(service)
+        runtime.sleep(35)
+        forget(service)
+        runtime.sleep(24)
+        assert service.state(WEB) == ("ACTIVE", "node1", None)
+
+
+def test_a_guest_that_runs_twice_is_shouted_about_and_left_alone(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    domain = guest(service)
+    twin(service, domain, "node2", RUNNING)
+    assert kinds(doctor(service).examine()) == ["twice"]
+    service.conductor.rounds.make()
+    service.conductor.rounds.make()
+    [shout] = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert f"server {WEB} (web) lives on node1 and node2. For a person: find out which" in shout.getMessage()
+    shown = service.show(WEB)
+    assert shown["status"] == "ERROR"
+    assert shown["fault"]["message"] == "The guest lives on node1 and node2. Nothing was done to it; a person must look."
+    assert sorted(service.fleet.running_on(WEB)) == ["node1", "node2"]
+    service.fleet.libvirt().open("qemu+tcp://node2/system").lookupByUUIDString(WEB).destroy()
+    service.runtime.sleep(1)
+    assert service.state(WEB) == ("ACTIVE", "node1", None)
+
+
+def test_a_guest_that_is_moved_by_hand_is_told_of_and_left_alone(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    domain = guest(service, memory_mib=32768)
+    by_hand = service.fleet.libvirt().open("qemu+tcp://node1/system").lookupByUUIDString(WEB)
+    flags = C.VIR_MIGRATE_LIVE | C.VIR_MIGRATE_PEER2PEER
+    task = service.runtime.start("by-hand", by_hand.migrateToURI3, "qemu+tcp://node2/system", {}, flags)
+    service.runtime.wait_until(lambda: domain.job is not None and "node2" in {copy.host.name for copy in service.fleet.copies(WEB)}, 10)
+    service.conductor.rounds.make()
+    service.conductor.rounds.make()
+    assert caplog.text.count("is moved by libvirt from or to node1 and node2, and not by livemig. For a person: wait for its end") == 1
+    assert domain.job is not None
+    task.join()
+    service.runtime.sleep(1)
+    assert service.state(WEB) == ("ACTIVE", "node2", None)
+    assert kinds(doctor(service).examine()) == ["defined"]  # the hand has left it at the source, and may want it
+
+
+def lost(service: Service) -> Domain:
+    """A guest whose migration was given up."""
+    domain = guest(service)
+    service.begin(WEB)
+    outcome = Outcome(Status.ERROR, "node1", "It was nowhere.", lost=True)
+    migration = service.store.migrations.of_server(WEB)[0]
+    service.store.migrations.finish(migration, outcome, None, {"node1": Presence.ABSENT, "node2": Presence.ABSENT})
+    return domain
+
+
+def test_a_lost_guest_is_found_again(service: Service) -> None:
+    lost(service)
+    assert kinds(doctor(service).examine()) == ["found"]
+    service.conductor.rounds.make()
+    assert service.state(WEB) == ("ACTIVE", "node1", None)
+
+
+def test_a_lost_guest_that_is_nowhere(service: Service) -> None:
+    domain = lost(service)
+    del domain.host.domains[WEB]
+    service.conductor.rounds.make()
+    assert found(service) == [f"server {WEB} (web) was given up as lost, and is nowhere"]
+    assert service.state(WEB)[0] == "ERROR"
+
+
+# Migrations
+
+
+def test_a_server_that_is_stuck_is_let_go(service: Service) -> None:
+    guest(service)
+    edit(service, models.Server, task_state="migrating", host="node3")
+    assert kinds(doctor(service).examine()) == ["stuck"]
+    service.conductor.rounds.make()
+    assert service.state(WEB) == ("ACTIVE", "node1", None)
+
+
+def test_a_migration_that_was_ended_by_hand_lets_its_server_go(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    guest(service)
+    migration = service.begin(WEB)
+    edit(service, models.Migration, status="error", lease_owner=None)
+    physician = doctor(service)
+    [each] = physician.examine()
+    assert each.kind.name == "over" and physician.mend(each) and not physician.mend(each)
+    assert service.state(WEB) == ("ACTIVE", "node1", None)
+    assert service.live_migrate(WEB).status_int == 202
+    assert service.wait_idle(WEB).status is Status.COMPLETED
+    assert migration.id == 1
+
+
+def test_one_whose_host_is_not_configured_any_more(service: Service) -> None:
+    guest(service)
+    migration = service.begin(WEB)
+    edit(service, models.Migration, status="running", destination="node9", lease_owner="somebody:1")
+    service.conductor.rounds.make()
+    service.conductor.rounds.make()
+    text = "reconciliation: is running, and node9 is not in enabled_hosts; put node9 into enabled_hosts again, and have conductors read it (SIGHUP)"
+    assert service.story(WEB).count(text) == 1
+    assert found(service) == [f"migration {migration.id} of server {WEB} is running, and node9 is not in enabled_hosts"]
+
+
+def test_what_nobody_takes_up(service: Service) -> None:
+    """No conductor lives."""
+    guest(service)
+    service.begin(WEB)
+    service.conductor.stop()
+    service.runtime.sleep(120)
+    texts = found(service)
+    assert f"migration 1 of server {WEB} is accepted, and no conductor holds it; its guest is running on node1" in texts
+    assert "1 migrations wait, and no conductor lives" in texts
+
+
+def test_a_conductor_that_fell_silent(service: Service) -> None:
+    service.conductor.stop()
+    service.store.watches.balance("dead:1", 10, HOSTS, lambda _mine, free, _conductors: (free, ()))
+    service.runtime.sleep(20)
+    assert found(service) == ["conductor dead:1 fell silent without another to replace it"]
+
+
+def test_files_that_are_left(service: Service) -> None:
+    guest(service)
+    file = LeftFile("node9", "/images/web.img", "failed")
+    migration = service.begin(WEB)
+    service.store.migrations.finish(migration, Outcome(Status.ERROR, "node1", "no"), None)
+    edit(service, models.Migration, files=[{"host": file.host, "path": file.path, "after": file.after}], untidy=True)
+    service.runtime.sleep(60)
+    [text] = found(service)
+    assert text == f"migration 1 of server {WEB} ended as error, and /images/web.img on node9 are still to be removed"
+
+
+# Hosts
+
+
+def test_a_host_that_hangs_is_a_finding(service: Service) -> None:
+    guest(service)
+    service.fleet.hosts["node2"].hung = True
+    began = service.runtime.monotonic()
+    texts = found(service)
+    assert "host node2 cannot be asked: no answer within 15 s" in texts
+    assert service.runtime.monotonic() - began < 40
+
+
+def test_one_that_hangs_still_is_not_asked_again(service: Service) -> None:
+    physician = doctor(service)
+    service.fleet.hosts["node2"].hung = True
+    service.fleet.hosts["node2"].keepalive = (1000, 1000)
+    first = physician.ask(HOSTS)
+    calls = service.fleet.hosts["node2"].calls.total()
+    assert physician.ask(HOSTS) == first and first["node2"].roll is None
+    assert service.fleet.hosts["node2"].calls.total() == calls
+
+
+def test_a_host_that_is_down_and_one_that_is_not_configured(service: Service) -> None:
+    guest(service, host="node3")
+    service.fleet.hosts["node2"].up = False
+    service.runtime.sleep(1)
+    texts = found(service, "node1", "node2")
+    assert texts == [
+        "host node2 cannot be asked: node2: unable to connect to server at 'node2:16509': Connection refused (libvirt error 38)",
+        "host node3 is not in enabled_hosts here, and the conductors watch it",
+    ]
+
+
+def test_the_rounds_go_on_when_a_host_is_away_or_the_database(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    domain = guest(service)
+    service.fleet.hosts["node1"].up = False
+    service.runtime.sleep(1)
+    del domain.host.domains[WEB]
+    service.conductor.rounds.make()
+    assert service.show(WEB)["id"] == WEB  # nobody says that it is gone
+
+
+# Several conductors
+
+
+def test_each_host_is_compared_by_one(make: Callable[..., Cluster]) -> None:
+    cluster = make(2, **NEVER)
+    cluster.guest()
+    with cluster.store.database.write() as session:
+        session.execute(delete(models.Server))
+    owner, other = cluster.watcher_of("node1")
+    other.conductor.rounds.make()
+    assert cluster.store.servers.count() == 0
+    owner.conductor.rounds.make()
+    assert cluster.store.servers.get(WEB).host == "node1"
+
+
+def test_two_hosts_of_two_conductors_are_both_asked(make: Callable[..., Cluster]) -> None:
+    cluster = make(2, **NEVER)
+    domain = cluster.guest()
+    owner, other = cluster.watcher_of("node1")
+    far = next(host for host, name in cluster.store.watches.all().items() if name == other.owner)
+    twin(cluster, domain, far, RUNNING)  # type: ignore[arg-type]
+    other.conductor.rounds.make()
+    owner.conductor.rounds.make()
+    assert cluster.store.servers.get(WEB).fault
