@@ -13,7 +13,7 @@ from typing import Any
 from livemig import conf as configuration
 from livemig import exceptions
 from livemig.cli import wiring
-from livemig.conductor.doctor import Doctor, looking, of_database
+from livemig.conductor.doctor import Doctor, of_database, own_hands
 from livemig.conductor.reconciliation import Disagreement, Remedy
 from livemig.db.store import Store
 from livemig.hypervisor.connection import Hypervisor
@@ -27,7 +27,7 @@ _PATIENCE = 3  # leases
 def add_to(parsers: Any) -> None:
     """The command's arguments."""
     parser = parsers.add_parser("doctor")
-    parser.add_argument("--fix", action="store_true", help="do what needs no person: read hosts again, let servers go")
+    parser.add_argument("--fix", action="store_true", help="do what needs no person: read hosts again, let servers go, undefine what livemig has left")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(action=run)
 
@@ -39,8 +39,8 @@ def run(store: Store, conf: Any) -> int:
         return _tell(conf, found, found, {})
     runtime = ThreadRuntime()
     with _hypervisors(conf, runtime) as hypervisors:
-        look = looking(store, hypervisors)
-        doctor = Doctor(store, runtime, lambda: hypervisors, look, _PATIENCE * conf.conductor.lease_time, _ANSWER_S, runtime.sleep)
+        hands = own_hands(store, hypervisors)
+        doctor = Doctor(store, runtime, lambda: hypervisors, hands, _PATIENCE * conf.conductor.lease_time, _ANSWER_S, runtime.sleep)
         found += doctor.examine()
         if not conf.command.fix:
             return _tell(conf, found, found, {})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from livemig import exceptions
 from livemig.conductor.reconciliation import KINDS, Answer, Disagreement, Remedy, compare, defined_elsewhere
 from livemig.db.store import Store
-from livemig.hypervisor import roll
+from livemig.hypervisor import definitions, roll
 from livemig.hypervisor.connection import Hypervisor
 from livemig.runtime import Runtime, Task
 
@@ -17,7 +18,21 @@ _MOST = 16  # hosts asked at once
 _TRIES = 5
 _CLOCKS_S = 2.0  # by which two clocks may differ
 
-Look = Callable[[str, str], bool]  # (host, server): have it looked at and written down; False when that could not be done
+
+def _leave(_host: str, _home: str, _server: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What a doctor may do. Each returns False when it was not done, and may raise a HypervisorError.
+
+    `look(host, server)` has a server looked at and written down; `undefine(host, home, server)` removes a definition from a host where its guest,
+    whose home is elsewhere, does not run.
+    """
+
+    look: Callable[[str, str], bool]
+    undefine: Callable[[str, str, str], bool] = _leave
 
 
 class Doctor:
@@ -31,7 +46,7 @@ class Doctor:
         store: Store,
         runtime: Runtime,
         hypervisors: Callable[[], Mapping[str, Hypervisor]],
-        look: Look,
+        hands: Hands,
         patience_s: float,
         answer_s: float,
         wait: Callable[[float], object],
@@ -39,7 +54,7 @@ class Doctor:
         self._store = store
         self._runtime = runtime
         self._hypervisors = hypervisors
-        self._look = look
+        self._hands = hands
         self._patience_s = patience_s
         self._answer_s = answer_s
         self._wait = wait
@@ -67,9 +82,15 @@ class Doctor:
         if found.server is None:
             return False
         if found.kind.remedy is Remedy.LOOK:
-            looked = [self._look(host, found.server) for host in found.hosts if host in self._hypervisors()]
-            return all(looked)
+            return self._look(found.server, found.hosts)
+        if found.kind.remedy is Remedy.UNDEFINE:
+            host, home = str(found.facts["host"]), str(found.facts["shown"])
+            return self._hands.undefine(host, home, found.server) and self._look(found.server, [host])
         return found.kind.remedy is Remedy.RELEASE and self._store.inspection.release(found.server)
+
+    def _look(self, server: str, hosts: Iterable[str]) -> bool:
+        looked = [self._hands.look(host, server) for host in hosts if host in self._hypervisors()]
+        return all(looked)
 
     def ask(self, hosts: Iterable[str]) -> dict[str, Answer]:
         """Each in a thread of its own; a few at a time."""
@@ -114,18 +135,30 @@ def of_database(store: Store) -> list[Disagreement]:
     return [Disagreement(KINDS["clock"], "database:", {"ahead": ahead})] if abs(ahead) > _CLOCKS_S else []
 
 
-def looking(store: Store, hypervisors: Mapping[str, Hypervisor]) -> Look:
-    """How a server is looked at without a watcher, beside those that there may be: what is newer than the look is not written over."""
+def own_hands(store: Store, hypervisors: Mapping[str, Hypervisor]) -> Hands:
+    """Those of somebody without watchers, beside those that there may be: what is newer than a look is not written over."""
 
     def look(host: str, server: str) -> bool:
-        hypervisor = hypervisors[host]
-        hypervisor.connect()
-        try:
-            return any(_look(store, hypervisor, server) for _ in range(_TRIES))
-        finally:
-            hypervisor.close()
+        with _connected(hypervisors[host]):
+            return any(_look(store, hypervisors[host], server) for _ in range(_TRIES))
 
-    return look
+    def undefine(host: str, home: str, server: str) -> bool:
+        with _connected(hypervisors[host]), _connected(hypervisors[home]):
+            if store.servers.get(server).task_state is not None or not definitions.is_at_home(hypervisors[home], server):
+                return False
+            definitions.forget(hypervisors[host], server)
+            return True
+
+    return Hands(look, undefine)
+
+
+@contextmanager
+def _connected(hypervisor: Hypervisor) -> Iterator[None]:
+    hypervisor.connect()
+    try:
+        yield
+    finally:
+        hypervisor.close()
 
 
 def _look(store: Store, hypervisor: Hypervisor, server: str) -> bool:

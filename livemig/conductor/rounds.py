@@ -11,7 +11,7 @@ from typing import Any
 from oslo_log import log
 
 from livemig import exceptions
-from livemig.conductor.doctor import Doctor
+from livemig.conductor.doctor import Doctor, Hands
 from livemig.conductor.inventory import Inventory
 from livemig.conductor.reconciliation import Disagreement, Remedy
 from livemig.db.store import Store
@@ -40,7 +40,7 @@ class Rounds:
         self._owner = owner
         self._stopping = stopping
         self._patience_s = _PATIENCE * conf.conductor.lease_time
-        self._doctor = Doctor(store, runtime, self._hypervisors, self._look, self._patience_s, _ANSWER_S, stopping.wait)
+        self._doctor = Doctor(store, runtime, self._hypervisors, Hands(self._look), self._patience_s, _ANSWER_S, stopping.wait)
         self._said: dict[Key, Disagreement] = {}
 
     def start(self) -> Task:

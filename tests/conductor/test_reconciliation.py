@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
 
-from livemig.conductor.doctor import Doctor, looking, of_database
+from livemig import exceptions
+from livemig.conductor.doctor import Doctor, of_database, own_hands
 from livemig.conductor.reconciliation import Disagreement
 from livemig.db import models
 from livemig.facts import Outcome, Presence
@@ -54,7 +56,7 @@ def doctor(service: Service, *hosts: str) -> Doctor:
     module = service.fleet.libvirt()
     EventLoop(module, service.runtime)
     hypervisors = {name: Hypervisor(module, name, f"qemu+tcp://{name}/system", (5, 5)) for name in hosts or HOSTS}
-    return Doctor(service.store, service.runtime, lambda: hypervisors, looking(service.store, hypervisors), 30, 15, service.runtime.sleep)
+    return Doctor(service.store, service.runtime, lambda: hypervisors, own_hands(service.store, hypervisors), 30, 15, service.runtime.sleep)
 
 
 def found(service: Service, *hosts: str) -> list[str]:
@@ -200,6 +202,47 @@ def test_a_guest_that_is_moved_by_hand_is_told_of_and_left_alone(service: Servic
     service.runtime.sleep(1)
     assert service.state(WEB) == ("ACTIVE", "node2", None)
     assert kinds(doctor(service).examine()) == ["defined"]  # the hand has left it at the source, and may want it
+
+
+def left(service: Service) -> tuple[Domain, Domain]:
+    """livemig has moved a guest, and its source has its definition still: what runs, and what is left."""
+    domain = guest(service)
+    service.live_migrate(WEB)
+    assert service.wait_idle(WEB).status is Status.COMPLETED
+    running = service.fleet.hosts["node2"].domains[WEB]
+    return running, twin(service, domain, "node1", OFF)
+
+
+def test_a_definition_that_livemig_has_left_is_removed_by_the_doctor_alone(service: Service) -> None:
+    left(service)
+    service.conductor.rounds.make()
+    physician = doctor(service)
+    [each] = physician.examine()
+    assert each.text == f"server {WEB} (web) is still defined on node1, from which livemig has moved it to node2"
+    assert each.mend == "virsh -c qemu+tcp://node1/system undefine web"
+    assert physician.mend(each)
+    assert physician.examine() == []
+    assert service.fleet.running_on(WEB) == ["node2"]
+    service.live_migrate(WEB, "node1")
+    assert service.wait_idle(WEB).status is Status.COMPLETED
+
+
+KEPT: dict[str, Callable[[Service, Domain, Domain], object]] = {
+    "it was started there": lambda _service, _running, off: unheard(off, *RUNNING),
+    "the other would be gone for good": lambda _service, running, _off: setattr(running, "persistent", False),
+    "a migration has begun": lambda service, _running, _off: service.begin(WEB, "node3"),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_a_definition_is_kept_when_things_have_changed(service: Service, case: str) -> None:
+    running, off = left(service)
+    physician = doctor(service)
+    found = next(each for each in physician.examine() if each.kind.name == "left")
+    KEPT[case](service, running, off)
+    with suppress(exceptions.NoJob):
+        assert not physician.mend(found)
+    assert WEB in service.fleet.hosts["node1"].domains
 
 
 def lost(service: Service) -> Domain:

@@ -17,6 +17,7 @@ from sqlalchemy import delete, text
 
 from livemig import exceptions
 from livemig.conductor import admission
+from livemig.conductor.doctor import of_database
 from livemig.conductor.spread import spread
 from livemig.conf import Limits
 from livemig.db import models, patterns
@@ -28,7 +29,7 @@ from livemig.records import LeftFile
 from livemig.runtime import ThreadRuntime
 from livemig.states import ADMITTED, Status
 from tests.lab.deployment import mariadb, postgresql
-from tests.unit import test_db, test_watches
+from tests.unit import test_db, test_inspection, test_watches
 from tests.unit.test_db import US, begin, lead_to, see
 from tests.unit.test_db import migration as migration
 
@@ -101,7 +102,7 @@ def _again(module: ModuleType) -> dict[str, Any]:
     return {name: each for name, each in tests.items() if (given := inspect.signature(each).parameters) and "store" in given and "runtime" not in given}
 
 
-globals().update(_again(test_db) | _again(test_watches))
+globals().update(_again(test_db) | _again(test_watches) | _again(test_inspection))
 
 
 # Clocks
@@ -120,6 +121,12 @@ def test_leases_go_by_the_clock_of_the_database(store: Store, migration: Any) ->
     assert fast.watches.balance("fast:1", 60, ["a"], take_all) == {"a": 2}
     assert not slow.migrations.claim(migration.id, US, 60)
     assert slow.watches.balance("slow:1", 60, ["a"], take_all) == {}
+
+
+def test_a_machine_whose_clock_is_wrong_is_found(store: Store) -> None:
+    assert of_database(store) == []
+    [found] = of_database(Store(store.database, Skewed(-3600)))
+    assert found.kind.name == "clock" and 3590 < float(str(found.facts["ahead"])) < 3610
 
 
 class Skewed(ThreadRuntime):
