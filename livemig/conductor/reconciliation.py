@@ -216,12 +216,13 @@ _RULES: tuple[Callable[[_Case], list[Disagreement]], ...] = (_stuck, _twice, _lo
 
 
 def _definitions(case: _Case) -> Iterator[Disagreement]:
-    """What is defined beside the one place where it lives. livemig has left it if a migration of its own went away from there."""
+    """What is defined beside the one place where it lives. livemig has left it if its last migration went from there to here."""
     if len(case.living) != 1 or case.moving or (case.row and case.row.lost):
         return
     for host, sighting in sorted(case.seen.items()):
         if sighting.presence is Presence.SHUT_OFF:
-            kind = "left" if (case.uuid, host) in case.moved and case.living[0] in case.asked else "defined"
+            ours = case.moved.get(case.uuid) == (host, case.living[0]) and case.living[0] in case.asked
+            kind = "left" if ours else "defined"
             yield case.says(kind, host, shown=case.living[0])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, not_, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, not_, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from livemig.db import models
@@ -62,7 +62,7 @@ class MigrationRow:
 class Rows:
     """`sightings` are by server and host. `hosts` has whether each is up, by name; `former` are those that are not configured any more.
 
-    `conductors` says of each whether it lives. `moved` has (server, source) of migrations that completed, of the servers that were asked for.
+    `conductors` says of each whether it lives. `moved` has (source, destination) of the last migration that completed, by server, of those that were asked for.
     """
 
     servers: Mapping[str, ServerRow] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Rows:
     hosts: Mapping[str, bool] = field(default_factory=dict)
     former: Collection[str] = ()
     conductors: Mapping[str, bool] = field(default_factory=dict)
-    moved: Collection[tuple[str, str]] = ()
+    moved: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Inspection:
@@ -97,7 +97,7 @@ class Inspection:
                 hosts={name: up for name, up, configured in known if configured},
                 former=frozenset(name for name, _up, configured in known if not configured),
                 conductors=self._conductors(session),
-                moved=frozenset(pair for part in _parts(defined) for pair in _moved(session, part)),
+                moved={server: ends for part in _parts(defined) for server, ends in _moved(session, part)},
             )
 
     def revision(self) -> tuple[str | None, str]:
@@ -192,10 +192,11 @@ def _sightings(session: Session, wanted: Collection[str] | None) -> Mapping[str,
     return found
 
 
-def _moved(session: Session, servers: Sequence[str]) -> Iterable[tuple[str, str]]:
+def _moved(session: Session, servers: Sequence[str]) -> Iterable[tuple[str, tuple[str, str]]]:
     row = models.Migration
-    query = select(row.server_uuid, row.source).where(row.server_uuid.in_(servers), row.status == Status.COMPLETED.value).distinct()
-    return [(uuid, source) for uuid, source in session.execute(query)]
+    last = select(func.max(row.id)).where(row.server_uuid.in_(servers), row.status == Status.COMPLETED.value).group_by(row.server_uuid)
+    query = select(row.server_uuid, row.source, row.destination).where(row.id.in_(last))
+    return [(uuid, (source, to or "")) for uuid, source, to in session.execute(query)]
 
 
 def _parts(keys: Iterable[str]) -> Iterable[Sequence[str]]:

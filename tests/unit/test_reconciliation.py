@@ -52,7 +52,7 @@ def migrations(**changes: Any) -> dict[str, Any]:
     return {"migrations": [migration]} | ({"row": {"migrating": True}} if migration.open and migration.status not in FINAL else {})
 
 
-MOVED = {(UUID, "b")}
+MOVED = {UUID: ("b", "a")}
 ON_A = answers(a="running")
 
 # Kind → what is written down, what the hosts say, how it is told.
@@ -109,6 +109,7 @@ CASES: dict[str, list[tuple[Rows, dict[str, Answer], str]]] = {
     ],
     "defined": [
         (world(seen={"a": "paused", "b": "shut off"}), answers(a="running", b="shut off"), "server c0ffee (web) is defined on b as well, and runs on a"),
+        (world(moved={UUID: ("b", "c")}), answers(a="running", b="shut off"), "server c0ffee (web) is defined on b as well, and runs on a"),
         (world(moved=MOVED), answers("a", b="shut off"), "server c0ffee (web) is defined on b as well, and runs on a"),  # it is only believed to
     ],
     "stuck": [(world({"migrating": True}), ON_A, "server c0ffee (web) is shown MIGRATING, and no migration has it")],
