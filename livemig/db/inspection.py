@@ -77,10 +77,10 @@ class Rows:
 class Inspection:
     """Reads everything at once, and writes only what no other module would ever write: what somebody has left behind in a row."""
 
-    def __init__(self, database: Database, runtime: Runtime) -> None:
+    def __init__(self, database: Database, runtime: Runtime, clock: Clock) -> None:
         self._database = database
         self._runtime = runtime
-        self._clock = Clock(runtime)
+        self._clock = clock
 
     def rows(self, patience_s: float, hosts: Collection[str] | None = None, servers: Iterable[str] = (), defined: Iterable[str] = ()) -> Rows:
         """All servers; or those that are on `hosts`, have been seen there, or are among `servers`. A migration is forsaken after `patience_s`.
