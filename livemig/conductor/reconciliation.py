@@ -67,7 +67,9 @@ KINDS: dict[str, Kind] = {
         Kind("silent", "fell silent without another to replace it", "start it again, or another one"),
         Kind("alone", "{count} migrations wait, and no conductor lives", "start a conductor"),
         Kind("revision", "the tables are at revision {there}, and this version of livemig needs {newest}", "livemig-manage db sync"),
-        Kind("clock", "the database's clock is {ahead:+.1f} s ahead of this machine's", "have both synchronized: deadlines of migrations are counted by them"),
+        Kind(
+            "clock", "the database's clock is {ahead:+.1f} s ahead of this machine's", "have both synchronized"
+        ),
     )
 }
 

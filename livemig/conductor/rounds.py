@@ -22,7 +22,6 @@ LOG = log.getLogger(__name__)
 
 _ANSWER_S = 20.0
 _PATIENCE = 3  # leases: whatever nobody has taken up by then nobody will
-_OFF_S = 300.0  # when somebody may switch it on
 _PART = 32  # hosts that are compared at once
 _BY_ITSELF = (Remedy.LOOK, Remedy.RELEASE)
 
@@ -43,8 +42,9 @@ class Rounds:
         self._doctor = Doctor(store, runtime, self._hypervisors, Hands(self._look), self._patience_s, _ANSWER_S, stopping.wait)
         self._said: dict[Key, Disagreement] = {}
 
-    def start(self) -> Task:
-        return self._runtime.start("rounds", self._run)
+    def start(self) -> list[Task]:
+        """The thread that makes them, if they are to be made."""
+        return [self._runtime.start("rounds", self._run)] if self._conf.conductor.reconcile_interval else []
 
     def make(self) -> None:
         """One round. Raises DatabaseUnavailable."""
@@ -78,12 +78,10 @@ class Rounds:
             self._doctor.mend(found)
 
     def _run(self) -> None:
-        pause = self._patience_s
+        pause: float = self._patience_s
         while not self._stopping.wait(pause):
-            interval = self._conf.conductor.reconcile_interval
-            if interval:
-                self._try()
-            pause = interval or _OFF_S
+            self._try()
+            pause = self._conf.conductor.reconcile_interval or pause
 
     def _try(self) -> None:
         try:

@@ -60,7 +60,7 @@ class Conductor:
         self._store.migrations.release_former(self._owner)
         self._store.watches.release_former(self._owner)
         self.inventory.follow(settings)
-        self._tasks = [self._runtime.start("leases", self._keep_leases), self.rounds.start()]
+        self._tasks = [self._runtime.start("leases", self._keep_leases), *self.rounds.start()]
         LOG.info("Conductor %s looks after %s", self._owner, ", ".join(settings) or "no hosts: enabled_hosts is empty")
 
     def reload(self) -> None:

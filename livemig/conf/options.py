@@ -139,7 +139,6 @@ CONDUCTOR_OPTS = [
         "reconcile_interval",
         default=300,
         min=0,
-        mutable=True,
         help="Seconds between two comparisons of the database with what the hosts say, for what no event has told. The first comes three "
         "lease_time after the start, when all is taken up that can be. 0: none.",
     ),
