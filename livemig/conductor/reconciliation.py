@@ -67,9 +67,7 @@ KINDS: dict[str, Kind] = {
         Kind("silent", "fell silent without another to replace it", "start it again, or another one"),
         Kind("alone", "{count} migrations wait, and no conductor lives", "start a conductor"),
         Kind("revision", "the tables are at revision {there}, and this version of livemig needs {newest}", "livemig-manage db sync"),
-        Kind(
-            "clock", "the database's clock is {ahead:+.1f} s ahead of this machine's", "have both synchronized"
-        ),
+        Kind("clock", "the database's clock is {ahead:+.1f} s ahead of this machine's", "have both synchronized"),
     )
 }
 
