@@ -168,7 +168,7 @@ class Engine:
         self.admit()
         for migration_id in self._store.files.to_tidy(self._leases.seconds):
             if not self._stopping.is_set() and not self._leases.works_on(migration_id):
-                self._runtime.start(f"tidy-{migration_id}", self._tidy, migration_id)
+                self._runtime.start(f"tidy-{migration_id}", self._despite_database, partial(self._tidy, migration_id))
 
     def _take_up(self, migration: Migration) -> None:
         if migration.status is Status.ACCEPTED:

@@ -17,7 +17,7 @@ from livemig.conductor.service import Conductor
 from livemig.db.engine import Database
 from livemig.microversions import MAX, text
 from livemig.states import Status
-from livemig.testing.fleet import guest_uuid
+from livemig.testing.fleet import Disk, guest_uuid
 from livemig.testing.runtime import VirtualRuntime
 from tests.conductor.test_several import Make
 from tests.conductor.test_several import make as make
@@ -55,9 +55,10 @@ class Broker(DirectClient):
 
 
 class Fickle(Database):
-    """The database, which may be away."""
+    """The database, which may be away, or be so in a certain moment."""
 
     away = False
+    when: Callable[[], bool] = staticmethod(lambda: False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -72,7 +73,7 @@ class Fickle(Database):
             yield session
 
     def _strike(self) -> None:
-        if self.away:
+        if self.away or self.when():
             raise exceptions.DatabaseUnavailable
 
 
@@ -259,6 +260,33 @@ def test_what_waits_or_is_prepared_is_carried_out_when_the_database_is_back(serv
     service.runtime.sleep(seconds_away)
     service.store.database.away = False  # type: ignore[attr-defined]
     assert [service.wait_idle(server, 120).status for server in (WEB, DB)] == [Status.COMPLETED] * 2
+
+
+def test_a_database_that_goes_away_while_files_are_removed(service: Service) -> None:
+    """By a conductor that did not make them: it goes through them again once its lease on the ended migration has expired."""
+    node1, node2, _node3 = service.fleet.hosts.values()
+    for host in (node1, node2):
+        service.fleet.add_local_directory(host, "/images")
+    add(service, "db", disks=[Disk("/images/db.qcow2", 8, format="qcow2", backing="/images/base.raw")])
+    node1.stream_mib_s = 0.25
+    assert ask(service, ASYNCHRONOUS, DB).status_int == 202
+    while node2.file("/images/base.raw") is None:
+        service.runtime.sleep(0.1)
+    node2.up = False
+    service.conductor.engine.stop()
+    service.restart_conductor()
+    migration = service.wait_idle(DB)
+    assert migration.untidy
+    database = service.store.database
+    assert isinstance(database, Fickle)
+    database.when = lambda: node2.file("/images/base.raw") is None
+    node2.up = True
+    while not database.when():
+        service.runtime.sleep(0.1)
+    service.runtime.sleep(3)
+    database.when = lambda: False
+    service.runtime.sleep(30)
+    assert not service.store.migrations.get(migration.id).untidy
 
 
 # A hypervisor that hangs

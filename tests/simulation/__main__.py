@@ -23,12 +23,15 @@ Result = dict[str, Any]
 
 def outcome(seed: int) -> tuple[str | None, dict[str, int]]:
     """(what was violated, how many migrations ended how)."""
-    with world(seed) as made:
-        try:
-            play(made)
-        except Violation as violation:
-            return str(violation), made.ends()
-        return None, made.ends()
+    try:
+        with world(seed) as made:
+            try:
+                play(made)
+            except Violation as violation:
+                return str(violation), made.ends()
+            return None, made.ends()
+    except Exception as error:  # noqa: BLE001 - one that has left a thread, or that the promises cannot be judged for
+        return f"{type(error).__name__}: {error}", {}
 
 
 def told(seed: int, variant: str | None) -> Iterator[str]:
