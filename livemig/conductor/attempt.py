@@ -24,8 +24,8 @@ from livemig.states import Status
 
 LOG = log.getLogger(__name__)
 
-_OPEN = (Verdict.UNDECIDED, Verdict.INTERRUPTED, Verdict.ABANDONED, Verdict.FORGOTTEN)
-_IF_IT_STAYS_SO = {Verdict.ABANDONED: Verdict.LOST, Verdict.FORGOTTEN: Verdict.COMPLETED}
+_IF_IT_STAYS_SO = {Verdict.ABANDONED: Verdict.LOST, Verdict.FORGOTTEN: Verdict.COMPLETED, Verdict.HALTED: Verdict.LOST}
+_OPEN = (Verdict.UNDECIDED, Verdict.INTERRUPTED, *_IF_IT_STAYS_SO)
 _LOST = "The guest was found on neither host, or running on both. Nothing was done to it; a person must look."
 _LOST_IN_POST_COPY = "The guest ran on the destination, a part of its memory still on the source, and is not well there. A person must look."
 _FORGOTTEN = "The guest runs on the destination. The source's daemon died at the switch-over and left a paused copy: never resume it; a person must destroy it."

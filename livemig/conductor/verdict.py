@@ -16,6 +16,7 @@ class Verdict(Enum):
     INTERRUPTED = "post-copy is interrupted: it is resumed"
     ABANDONED = "the destination waits for memory, and the source has gone: lost, if it stays so"
     FORGOTTEN = "the destination has the guest, and the source a paused copy without a job: completed, if it stays so"
+    HALTED = "the source has a paused copy without a job, and the destination nothing: lost, if it stays so"
     LOST = "the guest is nowhere, or on both: a person must look"
 
 
@@ -36,6 +37,7 @@ _TABLE: tuple[tuple[tuple[Presence, ...], tuple[Presence, ...], Verdict], ...] =
     (_BROKEN, (*_LIVE, *_BROKEN), Verdict.INTERRUPTED),
     ((Presence.POST_COPY,), _BROKEN, Verdict.INTERRUPTED),
     ((Presence.MIGRATING,), _LIVE, Verdict.FORGOTTEN),  # its daemon died right after the switch-over; or it is about to end in good order
+    ((Presence.MIGRATING,), _GONE, Verdict.HALTED),  # the same, and then the guest ended; or its source is about to let it go on
     (_BETWEEN, tuple(Presence), Verdict.UNDECIDED),  # switch-over: the source is about to go, or to go on
     (_LIVE, _GONE, Verdict.ON_SOURCE),
     (_GONE, _LIVE, Verdict.COMPLETED),

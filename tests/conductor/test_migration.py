@@ -197,8 +197,9 @@ def test_a_source_daemon_that_restarts_cancels_the_job(service: Service) -> None
     assert service.state(WEB) == ("ACTIVE", "node1", None)
 
 
-def test_a_source_daemon_that_dies_right_after_the_switch_over_leaves_a_copy_and_no_doubt(service: Service) -> None:
-    """Its successor knows of no job, and leaves the guest paused: that stays so until a person destroys the copy."""
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_source_daemon_that_dies_right_after_the_switch_over_leaves_a_copy_and_no_doubt(service: Service, killed: bool) -> None:
+    """Its successor knows of no job, and leaves the guest paused: that stays so until a person destroys the copy, whatever becomes of the guest."""
     service.fleet.finish_s = 2.0
     copy = add(service)
     service.live_migrate(WEB)
@@ -207,6 +208,12 @@ def test_a_source_daemon_that_dies_right_after_the_switch_over_leaves_a_copy_and
     service.fleet.hosts["node1"].daemon_restart(3)
     service.runtime.sleep(15)
     assert service.state(WEB) == ("MIGRATING", "node1", "migrating")
+    if killed:
+        service.fleet.hosts["node2"].domains[WEB].persistent = False
+        service.fleet.hosts["node2"].kill_guest(WEB)
+        migration = service.wait_idle(WEB, 30)
+        assert (migration.status, service.show(WEB)["status"]) == (Status.ERROR, "ERROR")
+        return
     migration = service.wait_idle(WEB, 20)
     assert migration.status is Status.COMPLETED
     assert "left a paused copy: never resume it" in (migration.reason or "")

@@ -7,7 +7,7 @@ import pytest
 from livemig.conductor.verdict import Verdict, judge
 from livemig.facts import Presence
 
-# One letter for each verdict: Completed, on the Source, Lost, Abandoned, Forgotten, Interrupted, "." undecided.
+# One letter for each verdict: Completed, on the Source, Lost, Abandoned, Forgotten, Halted, Interrupted, "." undecided.
 # Rows: the source; columns: the destination, in the same order.
 PRESENCES = (
     Presence.UNKNOWN,
@@ -32,7 +32,7 @@ crashed              .        S        C        C        C        C        C    
 running              .        S        S        S        S        L        L        L        .        .        .
 paused               .        S        S        S        S        L        L        L        .        .        .
 suspended            .        S        S        S        S        L        L        L        .        .        .
-migrating            .        .        .        .        .        F        F        F        .        .        .
+migrating            .        H        H        H        H        F        F        F        .        .        .
 post-copy            .        L        L        L        L        .        .        .        .        .        I
 post-copy-failed     .        L        L        L        L        I        I        I        .        .        I
 """
@@ -42,6 +42,7 @@ LETTERS = {
     "L": Verdict.LOST,
     "A": Verdict.ABANDONED,
     "F": Verdict.FORGOTTEN,
+    "H": Verdict.HALTED,
     "I": Verdict.INTERRUPTED,
     ".": Verdict.UNDECIDED,
 }
