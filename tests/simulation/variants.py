@@ -50,8 +50,8 @@ def _limits_of_ones_own() -> Mistake:
     """A conductor counts only what it starts itself."""
     right = admission.choose
 
-    def choose(queued: Any, _admitted: Any, **limits: Any) -> Any:
-        return right(queued, [], **limits)
+    def choose(queued: Any, _admitted: Any, limits: Any) -> Any:
+        return right(queued, [], limits)
 
     return admission, "choose", choose
 
