@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from functools import partial
 from types import ModuleType
@@ -28,6 +29,7 @@ from livemig.facts import Presence, ServerFacts
 from livemig.records import LeftFile
 from livemig.runtime import ThreadRuntime
 from livemig.states import ADMITTED, Status
+from tests.lab.deployment import database as restartable
 from tests.lab.deployment import mariadb, postgresql
 from tests.unit import test_db, test_inspection, test_watches
 from tests.unit.test_db import US, begin, lead_to, see
@@ -272,3 +274,39 @@ def test_a_pattern_that_an_engine_would_never_finish(store: Store) -> None:
     with pytest.raises(exceptions.InvalidPattern, match="regular expression of the database"):
         store.servers.find(Selection(patterns={"name": "("}))
     assert len(store.servers.find(Selection(patterns={"name": "^a+!$"}))) == 300
+
+
+# A server that goes away
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGQUIT, signal.SIGKILL], ids=["fast", "immediate", "killed"])
+def test_whatever_a_restart_breaks_is_told_as_a_database_that_is_away(by: signal.Signals) -> None:
+    """In the middle of statements, of commits, and of connecting; and all is well once it is back."""
+    with restartable() as server:
+        database = Database(server.url, max_pool_size=2, max_overflow=4, pool_timeout=1)
+        database.upgrade()
+        store = Store(database, RUNTIME)
+        store.hosts.configure(dict.fromkeys(["a", "b"], "192.0.2.1"))
+        over, done = RUNTIME.event(), [0] * 8
+
+        def work(number: int) -> None:
+            while not over.is_set():
+                with suppress(exceptions.DatabaseUnavailable):
+                    see(store, "a", f"s{number}", Presence.RUNNING if done[number] % 2 else Presence.PAUSED)
+                    store.migrations.renew(f"c{number}:1", 60, [1, 2])
+                    assert [host.name for host in store.hosts.all()] == ["a", "b"]
+                    done[number] += 1
+
+        def strike() -> None:
+            for _ in range(3):
+                RUNTIME.sleep(0.5)
+                server.stop(by)
+                RUNTIME.sleep(0.2)
+                server.start()
+            before = list(done)
+            while any(now == former for now, former in zip(done[1:], before[1:], strict=True)):
+                RUNTIME.sleep(0.1)
+            over.set()
+
+        together(*(partial(work, number) for number in range(1, 8)), strike)
+        database.close()
