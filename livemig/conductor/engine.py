@@ -329,7 +329,18 @@ class Engine:
             starts = autostart.starts_with_host(source.hypervisor, migration.server_uuid)
         except exceptions.HypervisorError:
             starts = False  # the transfer will show what is wrong with the source
-        return self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, autostart=starts)
+        tries = 0
+
+        def enter() -> bool:
+            """A database that broke off may have taken it nevertheless: nobody else has told libvirt, as long as the lease is ours."""
+            nonlocal tries
+            tries += 1
+            if tries > 1 and not self._leases.claim(migration.id, held_by=self._owner):
+                return False
+            entered = self._store.migrations.advance(migration.id, Status.RUNNING, self._owner, autostart=starts)
+            return entered or (tries > 1 and self._store.migrations.get(migration.id).status is Status.RUNNING)
+
+        return bool(self._despite_database(enter))
 
     def _situation_now(self, migration: Migration) -> Situation | None:
         """What the checks found a moment ago; they are repeated for a migration that waited, or that was taken up.

@@ -24,7 +24,7 @@ from livemig.db import patterns
 
 T = TypeVar("T")
 
-_PATIENCE_S = 10.0  # longer than a writer waits for another process (SQLite's 5 s)
+_PATIENCE_S = 30.0  # longer than a writer waits for another process (SQLite's 5 s), and than it takes to write down a thousand hosts that were just found
 
 
 @enginefacade.transaction_context_provider

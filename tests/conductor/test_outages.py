@@ -55,16 +55,19 @@ class Broker(DirectClient):
 
 
 class Fickle(Database):
-    """The database, which may be away, or be so in a certain moment."""
+    """The database, which may be away, or be so in a certain moment, and which may break off right after a commit."""
 
     away = False
     when: Callable[[], bool] = staticmethod(lambda: False)
+    breaks_off: Callable[[], bool] = staticmethod(lambda: False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         self._strike()
         with super().write() as session:
             yield session
+        if self.breaks_off():
+            raise exceptions.DatabaseUnavailable
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -233,6 +236,34 @@ def test_what_runs_goes_on_without_the_database_and_its_progress_catches_up(serv
     assert before.memory_processed_bytes is not None and after.memory_processed_bytes is not None
     assert after.memory_processed_bytes > before.memory_processed_bytes + 25 * 20 * 2**20
     assert service.wait_idle(WEB, 300).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.PREPARING, Status.RUNNING])
+@pytest.mark.parametrize("away_s", [0, 30])
+def test_a_commit_of_which_nobody_hears(service: Service, status: Status, away_s: float) -> None:
+    """The database breaks off when it has taken down what the conductor is about to do: that is done all the same."""
+    database, broken = service.store.database, []
+    assert isinstance(database, Fickle)
+
+    def breaks_off() -> bool:
+        if broken or service.store.migrations.of_server(WEB)[0].status is not status:
+            return False
+        broken.append(status)
+        database.away = away_s > 0
+        service.runtime.start("back", back)
+        return True
+
+    def back() -> None:
+        service.runtime.sleep(away_s)
+        database.away = False
+
+    number = service.begin(WEB).id
+    database.breaks_off = breaks_off
+    service.store.migrations.release("api")
+    service.conductor.engine.wake(number)
+    service.runtime.sleep(away_s + 10)
+    assert service.wait_status(WEB, Status.COMPLETED, 120) and broken == [status]
+    assert service.state(WEB) == ("ACTIVE", "node2", None)
 
 
 def test_what_ends_without_the_database_is_written_down_when_it_is_back(service: Service) -> None:
