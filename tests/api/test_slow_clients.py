@@ -1,0 +1,200 @@
+"""Real sockets against a real livemig-all: clients that send or take nothing, or without end, hold up nobody else."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+
+import pytest
+
+from livemig.runtime import ThreadRuntime
+
+RUNTIME = ThreadRuntime()
+TIMEOUT_S = 3
+LIMIT = 60
+THREADS = 2
+PASTE = Path(__file__).parents[2] / "api-paste.ini"
+CONFIG = """[DEFAULT]
+enabled_hosts = a
+state_path = {directory}
+host = here
+[host:a]
+connection_uri = qemu+tcp://a/system
+[api]
+listen_port = {port}
+threads = {threads}
+paste_config = {directory}/api-paste.ini
+[libvirt]
+driver = mock
+[mock]
+fleet = {directory}/fleet.yaml
+"""
+GUESTS = 100
+SETTINGS = {"channel_timeout": TIMEOUT_S, "cleanup_interval": 1, "connection_limit": LIMIT}
+
+
+class Server:
+    """livemig-all with as many threads and connections as one slow client could hold."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        paste = PASTE.read_text()
+        for name, value in SETTINGS.items():
+            assert paste.count(f"\n{name} = ") == 1
+            head, _line, tail = paste.partition(f"\n{name} = ")
+            paste = f"{head}\n{name} = {value}\n{tail.partition(chr(10))[2]}"
+        (directory / "api-paste.ini").write_text(paste)
+        (directory / "fleet.yaml").write_text(json.dumps({"hosts": [{"name": "a"}], "guests": [{"name": f"g{n}", "host": "a"} for n in range(GUESTS)]}))
+        (directory / "livemig.conf").write_text(CONFIG.format(directory=directory, port=self.port, threads=THREADS))
+        self._output = (directory / "output").open("wb")
+        command = [str(Path(sys.executable).with_name("livemig-all")), "--config-file", str(directory / "livemig.conf")]
+        self._process = subprocess.Popen(command, stdout=self._output, stderr=self._output)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def ask(self, path: str = "/v2.1/servers?limit=1", timeout: float = 30) -> float:
+        """How many seconds a request takes that is all right."""
+        began = RUNTIME.monotonic()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
+            assert answer.status == 200
+            answer.read()
+        return RUNTIME.monotonic() - began
+
+    def wait(self) -> None:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v2.1/servers", timeout=30) as answer:
+                    if len(json.load(answer)["servers"]) == GUESTS:
+                        return
+            except urllib.error.URLError:
+                pass
+            RUNTIME.sleep(0.05)
+        raise AssertionError(Path(self._output.name).read_text())
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+        self._output.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("slow"))
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+GET = b"GET /v2.1/servers/detail HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /v2.1/servers/x/action HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+CHUNKED = b"POST /v2.1/servers/x/action HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+SLOW = {
+    "nothing": b"",
+    "half a line": b"GET /v2.1/ser",
+    "half the headers": GET,
+    "half a body": POST + b'{"os-stop"',
+    "a chunk of many": CHUNKED + b"5\r\n{    \r\n",
+    "half a chunk": CHUNKED + b"ffff\r\n{",
+}
+
+
+def test_half_sent_requests(server: Server) -> None:
+    """Many more than there are threads. They are cut off in the end."""
+    with ExitStack() as stack:
+        slow = {case: [stack.enter_context(server.connect()) for _ in range((LIMIT - 10) // len(SLOW))] for case in SLOW}
+        for case, connections in slow.items():
+            for each in connections:
+                each.sendall(SLOW[case])
+        assert max(server.ask() for _ in range(3)) < 3
+        for case, connections in slow.items():
+            for each in connections:
+                each.settimeout(TIMEOUT_S + 20)
+                assert each.recv(100) == b"", case
+
+
+def test_a_byte_now_and_then_is_no_sign_of_life(server: Server) -> None:
+    with closing(server.connect()) as slow:
+        began = RUNTIME.monotonic()
+        slow.settimeout(0.25)
+        slow.sendall(GET)
+        while True:
+            assert RUNTIME.monotonic() - began < TIMEOUT_S + 20
+            try:
+                slow.sendall(b"X-A: b\r\n")
+                if slow.recv(100) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        assert RUNTIME.monotonic() - began > TIMEOUT_S / 2
+
+
+def test_who_takes_no_answer(server: Server) -> None:
+    """Many requests in a row, of which nobody reads an answer: each fills the kernel's buffers and waits in ours."""
+    with ExitStack() as stack:
+        slow = [stack.enter_context(server.connect()) for _ in range(THREADS * 5)]
+        for each in slow:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            each.sendall((GET + b"\r\n") * 20)
+        assert server.ask(timeout=60) < 30
+        assert max(server.ask() for _ in range(3)) < 5
+
+
+def test_more_connections_than_there_may_be(server: Server) -> None:
+    """Who comes then waits for one that is cut off, and is served."""
+    with ExitStack() as stack:
+        for _ in range(LIMIT + 20):
+            stack.enter_context(server.connect()).sendall(GET)
+        assert server.ask(timeout=60) < TIMEOUT_S * 3 + 20
+    assert server.ask(timeout=60) < 30
+
+
+def said(server: Server, request: bytes) -> tuple[int, bytes]:
+    """Status and body of what comes back."""
+    with closing(server.connect()) as connection:
+        with suppress(OSError):  # it may answer before it has read all
+            connection.sendall(request)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _empty, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+LONGEST = 65536  # and no more than it reads at once, that nothing is left unread when it closes
+END = b"Connection: close\r\n"
+BOUNDS: dict[str, tuple[bytes, int, bytes]] = {
+    "a large body": (POST.replace(b"1000\r\n", b"200000\r\n" + END) + b"x" * 200_000, 413, b'{"overLimit"'),
+    "a body that is not even read": (POST.replace(b"1000", b"2000000"), 413, b"Request Entity Too Large"),
+    "a chunked body without end": (CHUNKED + b"fffff\r\n" + b"x" * 0xFFFFF + b"\r\nfffff\r\n" + b"x" * 1000, 413, b"Request Entity Too Large"),
+    "headers without end": ((GET + b"X-A: ").ljust(LONGEST, b"x"), 431, b"Request Header Fields Too Large"),
+    "a line without end": (b"GET /".ljust(LONGEST, b"x"), 431, b"Request Header Fields Too Large"),
+    "no number": (POST.replace(b"1000", b"abc"), 400, b"Bad Request"),
+    "a negative number": (POST.replace(b"1000", b"-1"), 400, b"Bad Request"),
+    "two lengths": (POST.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\n"), 400, b"Bad Request"),
+    "an unknown coding": (POST.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: gzip\r\n\r\n"), 501, b"Not Implemented"),
+    "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, b"Bad Request"),
+}
+
+
+@pytest.mark.parametrize("case", BOUNDS)
+def test_what_is_too_much_or_nonsense(server: Server, case: str) -> None:
+    request, status, words = BOUNDS[case]
+    found, body = said(server, request)
+    assert (found, body[: len(words)]) == (status, words)
+
+
+def test_they_may_all_be_gone(server: Server) -> None:
+    assert server.ask() < 5
