@@ -26,6 +26,7 @@
     │   └── DestinationDiskExists
     ├── LiveMigrationFailed              anything unexpected; the cause is in the log
     ├── ActionFailed                     the hypervisor could not do it
+    ├── Misconfigured                    what a library makes of the configuration
     ├── Unavailable                      a part of the service is away; nothing was touched
     │   ├── ConductorUnavailable
     │   ├── DatabaseUnavailable
@@ -171,6 +172,12 @@ class LiveMigrationFailed(LivemigError):
 
 class ActionFailed(LivemigError):
     template = "Failed to {action} instance {server}: {reason}"
+
+
+class Misconfigured(LivemigError):
+    """`reason` quotes nothing of the option: a URL that is wrong may have its password anywhere."""
+
+    template = "{option} cannot be used: {reason}"
 
 
 class Unavailable(LivemigError):

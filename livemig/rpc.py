@@ -48,8 +48,14 @@ class ContextSerializer(oslo_messaging.NoOpSerializer):  # type: ignore[misc]
 
 
 def transport(conf: Any) -> Any:
-    """The transport of [DEFAULT] transport_url."""
-    return oslo_messaging.get_rpc_transport(conf, allowed_remote_exmods=_ALLOWED_REMOTE)
+    """The transport of [DEFAULT] transport_url. Raises Misconfigured."""
+    try:
+        return oslo_messaging.get_rpc_transport(conf, allowed_remote_exmods=_ALLOWED_REMOTE)
+    except oslo_messaging.DriverLoadFailure:
+        reason = "oslo.messaging has no driver of that name"
+    except (oslo_messaging.InvalidTransportURL, ValueError):
+        reason = "it is no URL like rabbit://USER:PASSWORD@HOST:PORT/"
+    raise exceptions.Misconfigured(option="[DEFAULT] transport_url", reason=reason)
 
 
 def in_memory_transport(conf: Any) -> Any:

@@ -40,7 +40,7 @@ def run(command: Callable[[Any], int | None], arguments: Sequence[str] | None, u
     try:
         configuration.prepare(conf, arguments)
         return command(conf) or 0
-    except (configuration.ConfigurationError, cfg.Error) as error:
+    except (configuration.ConfigurationError, exceptions.Misconfigured, cfg.Error) as error:
         print(f"livemig: {error}", file=sys.stderr)
     except exceptions.DatabaseUnavailable as error:
         print(f"livemig: {error} ({str(error.__cause__).partition(chr(10))[0]})", file=sys.stderr)

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from oslo_db import api as db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy import exc as sqlalchemy_exceptions
 from sqlalchemy.orm import Session
 
@@ -42,11 +42,26 @@ _PATIENCE = {
 
 
 def bounded(connection: str) -> str:
-    """A connection URL by which nobody waits for ever for a database that has gone without a word."""
-    url = make_url(connection)
+    """A connection URL by which nobody waits for ever for a database that has gone without a word. Raises Misconfigured."""
+    url = _read(connection)
     patience = _PATIENCE.get(f"{url.get_backend_name()}+{url.get_driver_name()}", {})
     added = {name: value for name, value in patience.items() if name not in url.query}
     return url.update_query_dict(added).render_as_string(hide_password=False) if added else connection
+
+
+def _read(connection: str) -> URL:
+    """The URL, of a driver that is there. What is raised does not show it."""
+    try:
+        url = make_url(connection)
+        url.get_dialect().import_dbapi()
+        return url
+    except ImportError as error:
+        reason = f"the driver {error.name} is not installed"
+    except sqlalchemy_exceptions.NoSuchModuleError:
+        reason = "SQLAlchemy has no driver of that name"
+    except (sqlalchemy_exceptions.ArgumentError, ValueError):
+        reason = "it is no URL like postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE"
+    raise exceptions.Misconfigured(option="[database] connection", reason=reason)
 
 
 class Database:

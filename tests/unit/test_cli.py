@@ -75,8 +75,9 @@ class Here:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
             return json.load(answer)
 
-    def wait(self, ready: Callable[[], object]) -> None:
-        for _ in range(500):
+    def wait(self, ready: Callable[[], object], seconds: float = 30) -> None:
+        deadline = RUNTIME.monotonic() + seconds
+        while RUNTIME.monotonic() < deadline:
             try:
                 if ready():
                     return
