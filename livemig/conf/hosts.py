@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from livemig.conf import addresses
+from livemig.conf.addresses import HOST_NAME
 from livemig.conf.options import AGGREGATE_OPTS, host_group
 from livemig.records import Aggregate
-
-HOST_NAME = re.compile(r"[a-zA-Z0-9._-]{1,255}")
 
 
 class ConfigurationError(Exception):
@@ -65,14 +64,23 @@ def _host(conf: Any, name: str) -> HostSettings:
     if not settings.connection_uri:
         raise ConfigurationError(f"[host:{name}] connection_uri is missing")
     address = settings.live_migration_inbound_addr
+    for scheme in (settings.live_migration_scheme, conf.libvirt.live_migration_scheme):
+        if scheme and not addresses.is_transport(scheme):
+            raise ConfigurationError(f"live_migration_scheme: libvirt has no transport {scheme!r}")
     return HostSettings(
         name=name,
-        connection_uri=settings.connection_uri,
-        migration_uri=_migration_uri(conf, settings, name),
+        connection_uri=_checked(f"[host:{name}] connection_uri", settings.connection_uri),
+        migration_uri=_checked(f"the live_migration_uri of {name}", _migration_uri(conf, settings, name)),
         inbound_address=str(address) if address else None,
         reserved_memory_mib=_own(settings, conf, "reserved_host_memory_mb"),
         reserved_disk_mib=_own(settings, conf, "reserved_host_disk_mb"),
     )
+
+
+def _checked(what: str, uri: str) -> str:
+    if (problem := addresses.problem(uri)) is not None:
+        raise ConfigurationError(f"{what} is no URI of libvirt's: {problem}")
+    return uri
 
 
 def _own(settings: Any, default: Any, option: str) -> Any:

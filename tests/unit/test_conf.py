@@ -9,7 +9,7 @@ import pytest
 from oslo_config import cfg
 
 from livemig import conf as configuration
-from livemig.conf import ConfigurationError, HostSettings
+from livemig.conf import ConfigurationError, HostSettings, addresses
 from livemig.conf.policy import NAMED
 from livemig.facts import Policy
 
@@ -60,6 +60,19 @@ REFUSED = {
     "a space": ("[DEFAULT]\nenabled_hosts = a b", "'a b' is no host name"),
     "a slash": ("[DEFAULT]\nenabled_hosts = a/b", "'a/b' is no host name"),
     "too long": (f"[DEFAULT]\nenabled_hosts = {'a' * 256}", "is no host name"),
+    "no scheme": (A + "connection_uri = kvm1.example.org", "[host:a] connection_uri is no URI of libvirt's: its scheme is not DRIVER"),
+    "a transport that there is not": (A + "connection_uri = qemu+telnet://a/system", "the transport being one of tls, ssh"),
+    "a host that is none": (A + "connection_uri = qemu+ssh://a;rm/system", "'a;rm' is no host name and no address"),
+    "an option for ssh": (A + "connection_uri = qemu+ssh://-oProxyCommand=x/system", "is no host name and no address"),
+    "an option for ssh as a user": (A + "connection_uri = qemu+ssh://-o%3Dx@a/system", "its user is no name"),
+    "a password": (A + "connection_uri = qemu+ssh://root:secret@a/system", "it has a password"),
+    "a port that is none": (A + "connection_uri = qemu+tls://a:b/system", "Port could not be cast"),
+    "half an IPv6 address": (A + "connection_uri = qemu+tls://[fd00::1/system", "Invalid IPv6 URL"),
+    "a space in a URI": (A + "connection_uri = qemu+tls://a/system x", "it has a space"),
+    "its own migration URI": (A + URI + "live_migration_uri = qemu+tls://a b/system", "the live_migration_uri of a is no URI of libvirt's: it has a space"),
+    "a template": (A + URI + "[libvirt]\nlive_migration_uri = %s", "the live_migration_uri of a is no URI of libvirt's: its scheme"),
+    "a scheme that there is not": (A + URI + "live_migration_scheme = tls://evil/", "libvirt has no transport 'tls://evil/'"),
+    "a scheme for all that there is not": (A + URI + "[libvirt]\nlive_migration_scheme = http", "libvirt has no transport 'http'"),
 }
 
 
@@ -220,3 +233,26 @@ def test_every_option_has_its_help() -> None:
         "aggregate:NAME",
     }
     assert [opt.name for opts in listed.values() for opt in opts if not opt.help] == []
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *(
+            "qemu:///system",
+            "qemu+tls://kvm1.example.org/system",
+            "qemu+ssh://root@kvm1:2222/system?keyfile=/etc/livemig/id",
+            "qemu+tcp://[fd00::1]:16509/system",
+        ),
+        *("qemu+unix:///system?socket=/run/x/libvirt-sock", "qemu+tls://192.0.2.1/system?pkipath=/etc/pki/livemig", "test:///default", "xen:///"),
+    ],
+)
+def test_uris_of_libvirt(uri: str) -> None:
+    assert addresses.problem(uri) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "right"), [("a", True), ("192.0.2.1", True), ("fd00::1", True), ("-a", False), ("fe80::1%eth0", False), ("a/b", False), ("", False)]
+)
+def test_addresses(address: str, right: bool) -> None:
+    assert addresses.is_address(address) is right
