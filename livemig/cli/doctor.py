@@ -86,9 +86,9 @@ def _tell(conf: Any, found: Sequence[Disagreement], left: Sequence[Disagreement]
 
 def _line(each: Disagreement, left: bool, error: str | None) -> str:
     if not left:
-        return f"{each.text}: mended"
+        return f"{each.text} => mended"
     by = "--fix" if each.kind.remedy is not Remedy.NONE else "you"
-    return f"{each.text}: {each.mend} [{by}]" + (f" ({error})" if error else "")
+    return f"{each.text} => {each.mend} [{by}]" + (f" ({error})" if error else "")
 
 
 def _as_json(each: Disagreement, left: bool, error: str | None) -> dict[str, Any]:

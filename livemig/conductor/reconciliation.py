@@ -38,7 +38,7 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         # Servers
-        Kind("gone", "is shown on {shown}, and no host has it", "have the hosts looked at again: its row goes then", Remedy.LOOK),
+        Kind("gone", "is shown on {shown}, and no host has it", "have the hosts looked at again; its row goes then", Remedy.LOOK),
         Kind("unknown", "is {presence} on {host}, and the database does not know it", "have {host} looked at again", Remedy.LOOK),
         Kind("elsewhere", "is shown on {shown}, and is {presence} on {host}", "have its hosts looked at again", Remedy.LOOK),
         Kind("state", "is {presence} on {host}, and is shown {state}", "have {host} looked at again", Remedy.LOOK),
@@ -52,10 +52,10 @@ KINDS: dict[str, Kind] = {
         Kind("stuck", "is shown MIGRATING, and no migration has it", "let it go", Remedy.RELEASE),
         # Migrations
         Kind("over", "ended as {status}, and still counts as its server's", "let the server go", Remedy.RELEASE),
-        Kind("forsaken", "is {status}, and no conductor holds it; its guest is {places}", "start a conductor: it takes the migration up"),
-        Kind("undecided", "is {status}, and {host} cannot be asked", "bring {host} back: how the migration ends is what both hosts say"),
+        Kind("forsaken", "is {status}, and no conductor holds it; its guest is {places}", "start a conductor, which takes the migration up"),
+        Kind("undecided", "is {status}, and {host} cannot be asked", "bring {host} back; how the migration ends is what both hosts say"),
         Kind("unconfigured", "is {status}, and {host} is not in enabled_hosts", "put {host} into enabled_hosts again, and have conductors read it (SIGHUP)"),
-        Kind("files", "ended as {status}, and {files} are still to be removed", "bring the host back, and configure it: conductors try it again by themselves"),
+        Kind("files", "ended as {status}, and {files} are still to be removed", "bring the host back, and configure it; conductors try it again by themselves"),
         Kind("aside", "lost its guest; {files} were made or used for it, and nobody removes them", "remove by hand what the guest does not need"),
         # Hosts and conductors
         Kind("unreachable", "cannot be asked: {reason}", "virsh -c {uri} list"),
@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
         Kind("dismissed", "is not in enabled_hosts here, and the conductors watch it", "have all machines read the same configuration (SIGHUP)"),
         Kind("former", "is not in enabled_hosts any more, and {count} servers are shown on it", "put it into enabled_hosts again, or move them by hand"),
         Kind("silent", "fell silent without another to replace it", "start it again, or another one"),
-        Kind("alone", "{count} migrations wait, and no conductor lives", "start a conductor"),
+        Kind("alone", "no conductor lives (open migrations: {count})", "start a conductor"),
         Kind("revision", "the tables are at revision {there}, and this version of livemig needs {newest}", "livemig-manage db sync"),
         Kind("clock", "the database's clock is {ahead:+.1f} s ahead of this machine's", "have both synchronized"),
     )
@@ -280,6 +280,4 @@ def _conductors(rows: Rows) -> Iterator[Disagreement]:
     if any(rows.conductors.values()):
         return
     yield from (Disagreement(KINDS["silent"], f"conductor {owner}") for owner in rows.conductors)
-    waiting = sum(migration.open for migration in rows.migrations)
-    if waiting:
-        yield Disagreement(KINDS["alone"], "", {"count": waiting})
+    yield Disagreement(KINDS["alone"], "", {"count": sum(migration.open for migration in rows.migrations)})

@@ -63,8 +63,8 @@ def elsewhere(world: Store) -> None:
 def test_a_server_that_is_shown_elsewhere(here: Here, capsys: pytest.CaptureFixture[str], world: Store) -> None:
     elsewhere(world)
     told = f"server {WEB} (web) is shown on b, and is running on a"
-    assert examined(here, capsys) == (1, f"{told}: have its hosts looked at again [--fix]\n1 disagreement, 1 left.\n")
-    assert examined(here, capsys, "--fix") == (0, f"{told}: mended\n1 disagreement, 0 left.\n")
+    assert examined(here, capsys) == (1, f"{told} => have its hosts looked at again [--fix]\n1 disagreement, 1 left.\n")
+    assert examined(here, capsys, "--fix") == (0, f"{told} => mended\n1 disagreement, 0 left.\n")
     assert world.servers.get(WEB).host == "a"
     assert examined(here, capsys, "--fix")[0] == 0
 
@@ -114,7 +114,7 @@ def test_a_definition_that_libvirt_keeps(here: Here, capsys: pytest.CaptureFixtu
         session.execute(update(models.Migration).values(**over))
         session.execute(update(models.Server).values(task_state=None))
     world.servers.see("b", [ServerFacts(WEB, "web", Presence.SHUT_OFF)])
-    told = f"server {WEB} (web) is still defined on b, from which livemig has moved it to a: virsh -c qemu+tcp://b/system undefine web [--fix]"
+    told = f"server {WEB} (web) is still defined on b, from which livemig has moved it to a => virsh -c qemu+tcp://b/system undefine web [--fix]"
     assert examined(here, capsys) == (1, f"{told}\n1 disagreement, 1 left.\n")
     status, printed = examined(here, capsys, "--fix")
     assert status == 1 and printed.startswith(f"{told} (b: this function is not supported")
@@ -125,7 +125,7 @@ def test_a_definition_that_libvirt_keeps(here: Here, capsys: pytest.CaptureFixtu
 def test_tables_of_another_revision(here: Here, capsys: pytest.CaptureFixture[str], world: Store) -> None:
     with world.database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-    told = "database: the tables are at revision 0001, and this version of livemig needs 0004: livemig-manage db sync [you]"
+    told = "database: the tables are at revision 0001, and this version of livemig needs 0004 => livemig-manage db sync [you]"
     assert examined(here, capsys) == (1, f"{told}\n1 disagreement, 1 left.\n")
 
 
