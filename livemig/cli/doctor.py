@@ -1,4 +1,4 @@
-"""livemig-manage doctor: asks all hosts, compares them with the database, and mends what needs no person.
+"""livemig-manage doctor: asks all hosts, compares them with the database, and mends what needs no person; and a person's own word on a migration.
 
 The exit status is 0 when nothing is left, 1 when something is, 2 when it could not look.
 """
@@ -6,6 +6,7 @@ The exit status is 0 when nothing is left, 1 when something is, 2 when it could 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 from livemig import conf as configuration
 from livemig import exceptions
 from livemig.cli import wiring
+from livemig.conductor import ruling
 from livemig.conductor.doctor import Doctor, of_database, own_hands
 from livemig.conductor.reconciliation import Disagreement, Remedy
+from livemig.db.selection import Selection
 from livemig.db.store import Store
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.events import EventLoop
@@ -32,6 +35,31 @@ def add_to(parsers: Any) -> None:
     parser.set_defaults(action=run)
 
 
+def end_migration(store: Store, conf: Any) -> int:
+    """livemig-manage migration end ID: by a person's word. The exit status is 1 when it is not taken."""
+    runtime, asked = ThreadRuntime(), conf.command
+    found = store.migrations.find(Selection({"id": asked.id}))
+    if not found:
+        return _refused(f"There is no migration {asked.id}.")
+    with _hypervisors(conf, runtime) as hypervisors:
+        doctor = _doctor(store, conf, runtime, hypervisors)
+        came = ruling.end(store, doctor.ask({found[0].source, found[0].destination or ""} & set(hypervisors)), found[0], asked.on)
+    if isinstance(came, ruling.Refusal):
+        return _refused(f"Migration {asked.id} was not ended. {came.reason}")
+    print(f"Migration {asked.id} ended: {came.status}. {came.reason}".strip())
+    return 0
+
+
+def _refused(why: str) -> int:
+    print(why, file=sys.stderr)
+    return 1
+
+
+def _doctor(store: Store, conf: Any, runtime: Runtime, hypervisors: Mapping[str, Hypervisor]) -> Doctor:
+    hands = own_hands(store, hypervisors)
+    return Doctor(store, runtime, lambda: hypervisors, hands, _PATIENCE * conf.conductor.lease_time, _ANSWER_S, runtime.sleep)
+
+
 def run(store: Store, conf: Any) -> int:
     """Returns the exit status. Raises DatabaseUnavailable, ConfigurationError."""
     found = of_database(store)
@@ -39,8 +67,7 @@ def run(store: Store, conf: Any) -> int:
         return _tell(conf, found, found, {})
     runtime = ThreadRuntime()
     with _hypervisors(conf, runtime) as hypervisors:
-        hands = own_hands(store, hypervisors)
-        doctor = Doctor(store, runtime, lambda: hypervisors, hands, _PATIENCE * conf.conductor.lease_time, _ANSWER_S, runtime.sleep)
+        doctor = _doctor(store, conf, runtime, hypervisors)
         found += doctor.examine()
         if not conf.command.fix:
             return _tell(conf, found, found, {})

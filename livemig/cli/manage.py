@@ -4,6 +4,8 @@ livemig-manage db sync                bring the tables to the newest revision
 livemig-manage host list              the hosts as their watchers found them
 livemig-manage migration list         the migrations in progress
 livemig-manage migration events ID    a migration's event log
+livemig-manage migration end ID --on HOST | --lost
+                                      end one by a person's word, after a host is gone for good
 livemig-manage queue [--json]         the migrations that wait, in their order, and what for
 livemig-manage doctor [--fix] [--json]
                                       where the database and the hosts disagree, and what mends it
@@ -41,10 +43,10 @@ def _commands(parsers: Any) -> None:
     queue.add_argument("--json", action="store_true", help="one JSON list")
     queue.set_defaults(action=_show_queue)
     doctor.add_to(parsers)
-    nouns: dict[str, dict[str, tuple[Callable[[Store, Any], None], tuple[str, ...]]]] = {
+    nouns: dict[str, dict[str, tuple[Callable[[Store, Any], int | None], tuple[str, ...]]]] = {
         "db": {"sync": (_sync, ())},
         "host": {"list": (_list_hosts, ())},
-        "migration": {"list": (_list_migrations, ()), "events": (_list_events, ("id",))},
+        "migration": {"list": (_list_migrations, ()), "events": (_list_events, ("id",)), "end": (doctor.end_migration, ("id",))},
     }
     for noun, verbs in nouns.items():
         parser = parsers.add_parser(noun).add_subparsers(dest="verb", required=True)
@@ -53,6 +55,10 @@ def _commands(parsers: Any) -> None:
             command.set_defaults(action=action)
             for argument in arguments:
                 command.add_argument(argument, type=int)
+            if verb == "end":
+                word = command.add_mutually_exclusive_group(required=True)
+                word.add_argument("--on", metavar="HOST", help="the guest is there")
+                word.add_argument("--lost", action="store_true", help="the guest is gone")
 
 
 def _sync(store: Store, _conf: Any) -> None:

@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
         # Migrations
         Kind("over", "ended as {status}, and still counts as its server's", "let the server go", Remedy.RELEASE),
         Kind("forsaken", "is {status}, and no conductor holds it; its guest is {places}", "start a conductor, which takes the migration up"),
-        Kind("undecided", "is {status}, and {host} cannot be asked", "bring {host} back; how the migration ends is what both hosts say"),
+        Kind("undecided", "is {status}, and {host} cannot be asked", "bring {host} back; if it is gone for good: livemig-manage migration end"),
         Kind("unconfigured", "is {status}, and {host} is not in enabled_hosts", "put {host} into enabled_hosts again, and have conductors read it (SIGHUP)"),
         Kind("files", "ended as {status}, and {files} are still to be removed", "bring the host back, and configure it; conductors try it again by themselves"),
         Kind("aside", "lost its guest; {files} were made or used for it, and nobody removes them", "remove by hand what the guest does not need"),
@@ -240,7 +240,7 @@ def _migration(migration: MigrationRow, rows: Rows, answers: Answers) -> Iterato
         elif migration.files and migration.forsaken:
             yield says("files" if migration.untidy else "aside")
         return
-    presences = {host: _presence(answers[host], migration.server) for host in ends if host in answers}
+    presences = {host: presence_of(answers[host], migration.server) for host in ends if host in answers}
     yield from (says("unconfigured", host=host) for host in ends if host not in rows.hosts)
     if migration.status in SENDING:
         yield from (says("undecided", host=host) for host, presence in presences.items() if presence is Presence.UNKNOWN)
@@ -248,7 +248,8 @@ def _migration(migration: MigrationRow, rows: Rows, answers: Answers) -> Iterato
         yield says("forsaken", places=_places(presences))
 
 
-def _presence(answer: Answer, server: str) -> Presence:
+def presence_of(answer: Answer, server: str) -> Presence:
+    """How a host has a server; UNKNOWN if it cannot be asked."""
     if answer.roll is None:
         return Presence.UNKNOWN
     return answer.roll[server].presence if server in answer.roll else Presence.ABSENT

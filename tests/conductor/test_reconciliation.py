@@ -12,13 +12,14 @@ import pytest
 from sqlalchemy import delete, update
 
 from livemig import exceptions
+from livemig.conductor import ruling
 from livemig.conductor.doctor import Doctor, of_database, own_hands
 from livemig.conductor.reconciliation import Disagreement
 from livemig.db import models
 from livemig.facts import Outcome, Presence
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.events import EventLoop
-from livemig.records import LeftFile
+from livemig.records import LeftFile, Migration
 from livemig.states import Status
 from livemig.testing import constants as C
 from livemig.testing.fleet import Domain, guest_uuid
@@ -332,6 +333,46 @@ def test_files_that_are_left(service: Service) -> None:
     service.runtime.sleep(60)
     [text] = found(service)
     assert text == f"migration 1 of server {WEB} ended as error, and /images/web.img on node9 are still to be removed"
+
+
+# A host that is gone for good
+
+
+def gone(service: Service) -> Migration:
+    """The destination of a migration that runs is gone, with all that was on it."""
+    guest(service, memory_mib=16384)
+    service.live_migrate(WEB)
+    service.wait_status(WEB, "running")
+    service.runtime.sleep(1)
+    service.fleet.hosts["node2"].crash()
+    service.runtime.sleep(30)
+    assert service.state(WEB) == ("MIGRATING", "node1", "migrating")
+    return service.store.migrations.of_server(WEB)[0]
+
+
+def test_a_person_says_where_the_guest_is(service: Service) -> None:
+    migration = gone(service)
+    ended = ruling.end(service.store, doctor(service).ask(HOSTS), migration, "node1")
+    assert isinstance(ended, Outcome) and ended.status is Status.FAILED
+    service.runtime.sleep(20)
+    assert service.state(WEB) == ("ACTIVE", "node1", None)
+    assert "by hand: the guest is on node1" in service.story(WEB)
+    assert service.live_migrate(WEB, "node3").status_int == 202
+    assert service.wait_idle(WEB).status is Status.COMPLETED
+    assert ruling.end(service.store, {}, migration, None) == ruling.Refusal("It has ended meanwhile.")
+
+
+def test_a_person_gives_a_guest_up(service: Service) -> None:
+    migration = gone(service)
+    service.fleet.hosts["node1"].crash()
+    service.runtime.sleep(30)
+    ended = ruling.end(service.store, doctor(service).ask(HOSTS), migration, None)
+    assert isinstance(ended, Outcome) and ended.lost
+    service.runtime.sleep(20)
+    assert service.state(WEB)[0] == "ERROR"
+    service.fleet.hosts["node1"].up = True
+    service.runtime.sleep(10)
+    assert service.state(WEB) == ("SHUTOFF", "node1", None)
 
 
 # Hosts

@@ -122,6 +122,34 @@ def test_a_definition_that_libvirt_keeps(here: Here, capsys: pytest.CaptureFixtu
     assert examined(here, capsys, "--fix")[0] == 0
 
 
+# A person's word
+
+
+def ended(here: Here, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    cfg.CONF.reset()
+    status = manage.main([*here.arguments, "migration", "end", *arguments])
+    said = capsys.readouterr()
+    return status, said.out, said.err.splitlines()[-1] if said.err else ""
+
+
+def test_a_migration_is_ended_by_a_persons_word(here: Here, capsys: pytest.CaptureFixture[str], world: Store) -> None:
+    migration = world.migrations.begin(WEB, MigrationRequest("b", False), Policy(), context.system(), 0)
+    with world.database.write() as session:
+        session.execute(update(models.Migration).values(status="running", destination="b"))
+    assert ended(here, capsys, "1", "--on", "a")[::2] == (
+        1,
+        "Migration 1 was not ended. Both hosts can be asked: how it ends is what they say, and a conductor writes it down.",
+    )
+    assert ended(here, capsys, "7", "--lost")[::2] == (1, "There is no migration 7.")
+    here.fleet.write_text(FLEET.replace("{name: b}", "{name: b, up: false}"))
+    assert ended(here, capsys, "1", "--on", "a")[:2] == (0, "Migration 1 ended: failed. Ended by hand: b is gone for good.\n")
+    assert world.servers.get(WEB).task_state is None
+    assert world.migrations.get(migration.id).status == "failed"
+
+
+# When nothing can be said
+
+
 def test_tables_of_another_revision(here: Here, capsys: pytest.CaptureFixture[str], world: Store) -> None:
     with world.database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,6 +223,24 @@ def test_without_the_whole_nothing_is_said_of_hosts_and_conductors() -> None:
 def test_a_guest_is_looked_at_wherever_it_is_or_was() -> None:
     rows = world(seen={"a": "running", "z": "shut off"})
     assert kinds(compare(rows, answers(b="running")))["elsewhere"].hosts == ("a", "b", "z")
+
+
+DOCUMENT = Path("docs/failures.md")
+BY_WHOM = {Remedy.LOOK: "read again", Remedy.RELEASE: "let go", Remedy.UNDEFINE: "undefined, by `--fix` alone", Remedy.NONE: "a person"}
+FACT = re.compile(r"\{(\w+)(:[^}]*)?\}")
+
+
+def test_the_document_has_every_kind() -> None:
+    """LIVEMIG_WRITE_DOCS=1 writes its table."""
+    lines = ["| kind (`--json`) | what is said | what mends it | by whom |", "|---|---|---|---|"]
+    for kind in KINDS.values():
+        says, mend = (FACT.sub(lambda match: match[1].upper(), text) for text in (kind.says, kind.mend))
+        lines.append(f"| {kind.name} | … {says} | {mend} | {BY_WHOM[kind.remedy]} |")
+    rest, title, _table = DOCUMENT.read_text().partition(lines[0])
+    document = "\n".join([rest + title, *lines[1:], ""])
+    if os.environ.get("LIVEMIG_WRITE_DOCS"):
+        DOCUMENT.write_text(document)
+    assert DOCUMENT.read_text() == document
 
 
 def test_what_needs_no_person_touches_no_guest() -> None:
