@@ -41,6 +41,7 @@ def _make() -> Any:
     conf = cfg.CONF
     runtime = ThreadRuntime()
     files = os.environ.get(FILES)
+    conf.reset()  # it may have been read before, and what it was made into may have failed
     configuration.prepare(conf, [], files.split(":") if files else None)
     return wiring.application(conf, wiring.store(conf, runtime), rpc.transport(conf), runtime)
 

@@ -161,11 +161,14 @@ class Hypervisor:
             return Presence.UNKNOWN
 
     def guest(self, uuid: str) -> Guest:
-        """Raises DomainNotFound."""
+        """Raises DomainNotFound, or HypervisorError for a domain whose XML cannot be read."""
         with self.use() as connection:
             domain = connection.lookupByUUIDString(uuid)
             xml = domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_MIGRATABLE)
-            return domain_xml.guest(xml, bool(domain.isPersistent()), domain.snapshotNum(0), domain.XMLDesc(0))
+            try:
+                return domain_xml.guest(xml, bool(domain.isPersistent()), domain.snapshotNum(0), domain.XMLDesc(0))
+            except domain_xml.UNREADABLE as error:
+                raise exceptions.HypervisorError(host=self.name, code=0, message=f"the XML of {uuid} cannot be read: {error}") from error
 
     def runs_cpu(self, guest: Guest) -> bool:
         """Whether this host offers all that the guest's CPU has (virConnectCompareHypervisorCPU). A guest without a `<cpu>` asks for nothing."""

@@ -32,8 +32,12 @@ class Description:
     domain_type: str = ""
 
 
+# What is raised for XML that cannot be read, or has no number where one must be.
+UNREADABLE = (etree.XMLSyntaxError, ValueError)
+
+
 def parse(xml: str) -> etree._Element:
-    """Raises XMLSyntaxError."""
+    """Raises one of UNREADABLE."""
     return etree.fromstring(xml.encode(), _PARSER)
 
 
@@ -41,7 +45,7 @@ def describe(uuid: str, presence: Presence, xml: str) -> Description:
     """The facts of a server: named by its metadata, else by its title, else by its domain. Of XML that cannot be read, no details."""
     try:
         return _description(uuid, presence, parse(xml))
-    except (etree.XMLSyntaxError, ValueError):
+    except UNREADABLE:
         return Description(ServerFacts(uuid, "", presence, details=False))
 
 
@@ -61,7 +65,7 @@ def _description(uuid: str, presence: Presence, domain: etree._Element) -> Descr
 
 
 def guest(xml: str, persistent: bool, snapshots: int = 0, live: str = "") -> Guest:
-    """The facts that a migration depends on, from its migratable XML. Only the `live` one has the backing files that libvirt has found."""
+    """The facts that a migration depends on, from its migratable XML. Only the `live` one has the backing files that libvirt has found. Raises as `parse`."""
     domain = parse(xml)
     os_type = domain.find("os/type")
     cpu = domain.find("cpu")

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from livemig.facts import Backing, Device, Disk, Guest, Plug
-from livemig.hypervisor.domain_xml import guest
+from livemig.facts import Backing, Device, Disk, Guest, Plug, Presence
+from livemig.hypervisor.domain_xml import UNREADABLE, describe, guest
 
 WEB = """
 <domain type='kvm' id='3' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -173,6 +173,34 @@ def test_a_billion_laughs_are_not_laughed(place: str) -> None:
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(etree.XMLSyntaxError):
         guest("<domain>" + "<a>" * 100_000 + "</a>" * 100_000 + "</domain>", True)
+
+
+HUGE_TEXT = "x" * 11_000_000  # libxml2's limit for one text is 10 MB
+BAD = {
+    "deep": "<domain>" + "<a>" * 100_000 + "</a>" * 100_000 + "</domain>",
+    "huge": f"<domain><title>{HUGE_TEXT}</title></domain>",
+    "a huge attribute": f"<domain type='{HUGE_TEXT}'/>",
+    "empty": "",
+    "half of it": "<domain><name>web</name>",
+    "no number": "<domain><memory>much</memory></domain>",
+    "a surrogate": "<domain><name>\ud800</name></domain>",
+    "NUL": "<domain><name>\0</name></domain>",
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_read_has_no_details(case: str) -> None:
+    """It is in the list all the same: a guest that its own metadata hides would be lost."""
+    facts = describe("5b2d7b1e-6d8f-4b5e-9a3c-2f1f0a4c6d7e", Presence.RUNNING, BAD[case]).facts
+    assert (facts.presence, facts.details) == (Presence.RUNNING, False)
+    with pytest.raises(UNREADABLE):
+        guest(BAD[case], True)
+
+
+@given(ELEMENTS)
+def test_whatever_it_is_it_is_described(inside: str) -> None:
+    for xml in (inside, f"<domain>{inside}</domain>", f"<domain><metadata>{inside}</metadata></domain>"):
+        assert describe("5b2d7b1e-6d8f-4b5e-9a3c-2f1f0a4c6d7e", Presence.PAUSED, xml).facts.presence is Presence.PAUSED
 
 
 # What is bound to the host
