@@ -27,7 +27,8 @@ T = TypeVar("T")
 _FIRST_PAUSE_S = 0.2
 _DATABASE_PAUSE_S = 1.0
 _LOOK_S = 5.0  # how long somebody waits who wants a server looked at
-_REFRESH_S = 60.0  # free memory has no event
+_REFRESH_S = 60.0  # free memory has no event, nor has an address that a guest has just been given
+_LIVELY_S, _COMPLETE_S = 300.0, 600.0  # a host without news for so long is looked at whole only so often: a guest costs a call, and its XML
 _STOP_S = 2.0
 
 
@@ -71,6 +72,7 @@ class Watcher:
         self._agents = Agents(hypervisor, runtime, self._news.put)
         self._task: Task | None = None
         self._followed = False  # by the present connection: the host has been looked at
+        self._news_at = self._complete_at = float("-inf")  # when something was last heard of the host, and when it was last looked at whole
         self._said = ""  # why it is away
 
     def start(self) -> None:
@@ -148,7 +150,7 @@ class Watcher:
         self.settled.set()
 
     def _take_down(self, news: list[Letter]) -> list[Letter]:
-        """Write down what is new, everything if `news` is empty; then wait for the next. The connection outlives the database: jobs are watched by it."""
+        """Write down what is new, and everything if it is time; then wait for the next. The connection outlives the database: jobs are watched by it."""
         for event in news:
             if isinstance(event, Disconnected):
                 raise exceptions.HypervisorUnavailable(host=self.settings.name, code=0, message=f"the connection was lost: {event.reason}")
@@ -158,18 +160,28 @@ class Watcher:
                 return [*(look for look in news if isinstance(look, Look)), Yours()]
         except exceptions.DatabaseUnavailable:
             self._wait_for_database()
+            self._complete_at = float("-inf")
             return [event for event in self._news.take(0) if isinstance(event, Disconnected)]  # else nothing: look at everything
         return self._news.take(_REFRESH_S)
 
     def _follows(self, sight: Sight, news: list[Letter]) -> bool:
         """As the watch's owner. False when somebody else has written about the host: everything is to be looked at anew then."""
         changed = {event.uuid for event in news if isinstance(event, ServerChanged | Look)}
-        everything = not news or any(isinstance(event, Yours) for event in news)
-        written = self._look_at_all(sight) if everything else not changed or self._look_at(sight, changed)
+        if any(isinstance(event, Yours) for event in news) or (not news and self._is_whole_look_due()):
+            written = self._look_at_all(sight)
+        elif not news:
+            written = self._look_at_host(sight) is not None
+        else:
+            self._news_at = self._runtime.monotonic()
+            written = not changed or self._look_at(sight, changed)
         if written:
             _done(news)
             self._agents.ask()
         return written
+
+    def _is_whole_look_due(self) -> bool:
+        now = self._runtime.monotonic()
+        return not self._followed or now - self._news_at < _LIVELY_S or now - self._complete_at >= _COMPLETE_S
 
     def _looks(self, news: list[Letter]) -> bool:
         """As one of the others: only what somebody wants looked at, and of that only how it is."""
@@ -199,6 +211,7 @@ class Watcher:
             LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
             storage.sweep(self.hypervisor)
         self._is_reached()
+        self._complete_at = self._runtime.monotonic()
         return not self.hypervisor.learn_processors() or self._look_at_host(sight) is not None
 
     def _is_reached(self) -> None:

@@ -185,3 +185,16 @@ def test_a_host_that_can_be_reached_and_tells_nothing_is_away_and_says_why(servi
     service.fleet.hosts["node2"].unsupported = ()
     service.runtime.sleep(10)
     assert up(service) == ["node1", "node2", "node3"]
+
+
+def test_a_host_without_news_is_looked_at_whole_only_now_and_then(service: Service) -> None:
+    """Its free memory is asked for each minute all the same."""
+    service.runtime.sleep(700)
+    calls = service.fleet.hosts["node1"].calls
+    before, asked = calls["XMLDesc"], calls["getMemoryStats"]
+    service.runtime.sleep(1800)
+    assert calls["XMLDesc"] - before <= 3 and calls["getMemoryStats"] - asked >= 29
+    by_hand(service).suspend()
+    before = calls["XMLDesc"]
+    service.runtime.sleep(240)
+    assert calls["XMLDesc"] - before >= 3, "there are news"
