@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, text, update
 
 from livemig import exceptions
 from livemig.conductor import ruling
@@ -221,6 +221,7 @@ def test_a_definition_that_livemig_has_left_is_removed_by_the_doctor_alone(servi
     [each] = physician.examine()
     assert each.text == f"server {WEB} (web) is still defined on node1, from which livemig has moved it to node2"
     assert each.mend == "virsh -c qemu+tcp://node1/system undefine web"
+    assert not service.conductor.rounds._doctor.mend(each)
     assert physician.mend(each)
     assert physician.examine() == []
     assert service.fleet.running_on(WEB) == ["node2"]
@@ -417,7 +418,32 @@ def test_the_rounds_go_on_when_a_host_is_away_or_the_database(service: Service, 
     assert service.show(WEB)["id"] == WEB  # nobody says that it is gone
 
 
+def test_a_guest_whose_job_nobody_tells_is_taken_for_one_at_rest(service: Service) -> None:
+    guest(service)
+    service.fleet.hosts["node1"].unsupported = ("_job_stats",)
+    assert found(service) == []
+
+
 # Several conductors
+
+
+def test_rounds_outlive_the_database_and_whatever_else(make: Callable[..., Cluster], caplog: pytest.LogCaptureFixture) -> None:
+    cluster = make(1, conductor__reconcile_interval=10)
+    cluster.guest()
+    cluster.outages.database_away = True
+    cluster.runtime.sleep(45)
+    cluster.outages.database_away = False
+    assert "The database is away; it is compared with the hosts next time" in caplog.text
+    with cluster.database.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE sightings RENAME TO others"))
+    cluster.runtime.sleep(11)
+    assert "Reconciliation failed; it is tried again next time" in caplog.text
+    with cluster.database.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE others RENAME TO sightings"))
+    with cluster.store.database.write() as session:
+        session.execute(delete(models.Server))
+    cluster.runtime.sleep(14)
+    assert cluster.store.servers.get(WEB).host == "node1"
 
 
 def test_each_host_is_compared_by_one(make: Callable[..., Cluster]) -> None:
