@@ -29,7 +29,7 @@ class VersionDocuments:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         request = webob.Request(environ)
-        if not _is_text(environ.get("PATH_INFO", "")):
+        if not _is_text(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")):  # the former may be a proxy's X-Forwarded-Prefix
             return answer(webob.exc.HTTPNotFound("The resource could not be found."))(environ, start_response)
         path = _PATHS.fullmatch(request.path_info)
         if path is None or request.method not in ("GET", "HEAD"):
