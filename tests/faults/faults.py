@@ -64,17 +64,23 @@ def restart_in_turn(stage: Stage) -> None:
         process.restart()
 
 
-def restart_broker(stage: Scene) -> None:
-    stage.cluster.broker.stop()
-    stage.cluster.broker.start()
+def kill_broker(stage: Scene) -> None:
+    stage.cluster.broker.stop(signal.SIGKILL)
 
 
 def stop_broker(stage: Scene) -> None:
     stage.cluster.broker.stop()
 
 
-def restart_database(stage: Scene) -> None:
+def start_broker(stage: Scene) -> None:
+    stage.cluster.broker.start()
+
+
+def stop_database(stage: Scene) -> None:
     stage.cluster.database.stop(signal.SIGINT)
+
+
+def start_database(stage: Scene) -> None:
     stage.cluster.database.start()
 
 
@@ -112,9 +118,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("API -9", kill_api),
     Fault("whole service -9", kill_service),
     Fault("rolling restart", restart_in_turn, traces=dict.fromkeys((Phase.PRE_COPY, Phase.POST_COPY), TAKEN_UP)),
-    Fault("broker restart", restart_broker),
-    Fault("broker away 30 s", stop_broker, lambda stage: stage.cluster.broker.start(), 30.0),
-    Fault("database restart", restart_database),
+    Fault("broker restart", stop_broker, start_broker),
+    Fault("broker away 30 s", kill_broker, start_broker, 30.0),
+    Fault("database restart", stop_database, start_database),
     Fault("source libvirtd -9", partial(kill_daemon, "source"), partial(start_daemon, "source"), 1.0, traces=dict.fromkeys(SENDING, "source: connection lost")),
     Fault(
         "destination libvirtd -9",

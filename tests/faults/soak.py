@@ -22,7 +22,7 @@ from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.lab import Lab
 from tests.faults.cluster import RUNTIME, Cluster, Process, cluster
-from tests.faults.faults import Fault, cut_link, heal_link, kill_api, kill_daemon, restart_broker, restart_database, start_daemon
+from tests.faults.faults import Fault, cut_link, heal_link, kill_api, kill_daemon, start_broker, start_daemon, start_database, stop_broker, stop_database
 from tests.faults.stage import Look, describe, lie, look_at, rests, ticking
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(7200)]
@@ -31,7 +31,7 @@ MIGRATIONS = int(os.environ.get("LIVEMIG_SOAK", "200"))
 SEED = int(os.environ.get("LIVEMIG_SEED", "1"))
 GUESTS = 4
 MEMORY_MIB = 96
-AT_ONCE = 2  # migrations that begin together, at most
+AT_ONCE = 3  # migrations that begin together, at most
 FAULT_EVERY = 5
 FAULT_WITHIN_S = 4.0  # of the start of a migration
 SAMPLE_EVERY = 10
@@ -50,25 +50,14 @@ def kill_everything(scene: Scene) -> None:
         process.signal(signal.SIGKILL)
 
 
-def unplug(scene: Scene) -> None:
-    """The source from both of its networks."""
-    cut_link(scene)
-    scene.source.cut()
-
-
-def plug_in(scene: Scene) -> None:
-    scene.source.heal()
-
-
 DEADLY = (Fault("API -9", kill_api), Fault("whole service -9", kill_everything))
 FAULTS = (
     Fault("a conductor -9", kill_second_conductor),
-    Fault("broker restart", restart_broker),
-    Fault("database restart", restart_database),
+    Fault("broker restart", stop_broker, start_broker),
+    Fault("database restart", stop_database, start_database),
     Fault("source libvirtd -9", partial(kill_daemon, "source"), partial(start_daemon, "source"), 1.0),
     Fault("destination libvirtd -9", partial(kill_daemon, "destination"), partial(start_daemon, "destination"), 1.0),
-    Fault("migration link cut 5 s", cut_link, heal_link, 5.0),
-    Fault("source unplugged 12 s", unplug, plug_in, 12.0),
+    Fault("migration link cut 5 s", cut_link, heal_link, 5.0),  # not the link between the daemons: see docs/faults.md, libvirt may then run a guest twice
 )
 
 
