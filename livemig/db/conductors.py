@@ -11,7 +11,8 @@ from livemig.db.clock import Clock
 
 def lock(session: Session, name: str, clock: Clock) -> None:
     """Only one conductor at a time goes on from here, until the transaction ends. `name` is that of a row of `mutexes`."""
-    session.execute(update(models.Mutex).where(models.Mutex.name == name).values(taken_at=clock.now(session)))
+    mutexes = models.Base.metadata.tables["mutexes"]
+    session.execute(update(mutexes).where(mutexes.c.name == name).values(taken_at=clock.now(session)))
 
 
 def former_lives(of: str, holder: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]) -> tuple[ColumnElement[bool], ...]:

@@ -59,12 +59,15 @@ class Watches:
 
     def _beat(self, session: Session, owner: str, seconds: float) -> set[str]:
         """Whoever lives now."""
-        conductor = models.Conductor
-        session.execute(delete(conductor).where(conductor.owner != owner, conductor.expires_at < self._clock.now(session)))
+        table = models.Base.metadata.tables["conductors"]
         beat = {"expires_at": self._clock.later(session, seconds)}
-        if not session.execute(update(conductor).where(conductor.owner == owner).values(beat)).rowcount:  # type: ignore[attr-defined]
-            session.execute(insert(models.Base.metadata.tables["conductors"]).values(owner=owner, **beat))
-        return set(session.scalars(select(conductor.owner)))
+        if not session.execute(update(table).where(table.c.owner == owner).values(beat)).rowcount:  # type: ignore[attr-defined]
+            session.execute(insert(table).values(owner=owner, **beat))
+        found = session.execute(select(table.c.owner, table.c.expires_at < self._clock.now(session))).all()
+        dead = [other for other, expired in found if expired and other != owner]
+        if dead:
+            session.execute(delete(table).where(table.c.owner.in_(dead)))
+        return {other for other, _expired in found} - set(dead)
 
     def find(self, host: str) -> Sight | None:
         """Its version and owner now; None for a host that was never configured."""
