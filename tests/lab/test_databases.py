@@ -125,6 +125,13 @@ def test_leases_go_by_the_clock_of_the_database(store: Store, migration: Any) ->
     assert slow.watches.balance("slow:1", 60, ["a"], take_all) == {}
 
 
+def test_the_time_of_a_migration_goes_by_the_clock_of_the_database(store: Store, migration: Any) -> None:
+    fast, slow = (Store(store.database, Skewed(hours * 3600)) for hours in (5, -5))
+    assert fast.migrations.elapsed_s(migration.id) == 0
+    lead_to(slow, migration, Status.RUNNING)
+    assert 0 <= fast.migrations.elapsed_s(migration.id) < 60
+
+
 def test_a_machine_whose_clock_is_wrong_is_found(store: Store) -> None:
     assert of_database(store) == []
     [found] = of_database(Store(store.database, Skewed(-3600)))
