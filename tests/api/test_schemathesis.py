@@ -32,8 +32,9 @@ CHECKS = [
     openapi_checks.content_type_conformance,
     openapi_checks.response_headers_conformance,
     openapi_checks.response_schema_conformance,
-    openapi_checks.negative_data_rejection,
 ]
+# What violates the document is refused: of bodies. In a query null is a word like any other, and what was drawn as no pattern may happen to be one.
+CHECKS_OF_BODIES = [*CHECKS, openapi_checks.negative_data_rejection]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_the_document_is_true(world: World, answered: Counter[int], version: mic
             case.headers = {**(case.headers or {}), microversions.HEADER: f"compute {microversions.text(version)}"}
             response = case.call()
             answered[response.status_code] += 1
-            case.validate_response(response, checks=CHECKS)
+            case.validate_response(response, checks=CHECKS_OF_BODIES if len(case.operation.body) else CHECKS)
 
         asked()
 
