@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, insert, select, update
 from livemig import exceptions, records
 from livemig.db import models
 from livemig.db.engine import Database, retried
-from livemig.db.rows import to_host
+from livemig.db.rows import HOST, to_host
 from livemig.db.servers import sums
 from livemig.db.watches import Sight, may_write
 from livemig.facts import HostFacts
@@ -72,7 +72,7 @@ class Hosts:
         """Take down an operator's word: `disabled`, `disabled_reason`, `forced_down`. Raises HostNotFound."""
         with self._database.write() as session:
             session.execute(update(models.Host).where(models.Host.name == name, models.Host.configured).values(**word))
-            row = session.scalars(select(models.Host).where(models.Host.configured, models.Host.name == name)).one_or_none()
+            row = session.execute(select(*HOST).where(models.Host.configured, models.Host.name == name)).one_or_none()
             if row is None:
                 raise exceptions.HostNotFound(host=name)
             return to_host(row)
@@ -84,19 +84,19 @@ class Hosts:
     def by(self, key: str, value: Any) -> records.Host | None:
         """The configured host with this `uuid`, `service_uuid` or `number`."""
         with self._database.read() as session:
-            row = session.scalars(select(models.Host).where(models.Host.configured, getattr(models.Host, key) == value)).one_or_none()
+            row = session.execute(select(*HOST).where(models.Host.configured, getattr(models.Host, key) == value)).one_or_none()
             return None if row is None else to_host(row)
 
     def all(self) -> list[records.Host]:
         """The configured hosts, by name."""
         with self._database.read() as session:
-            rows = session.scalars(select(models.Host).where(models.Host.configured).order_by(models.Host.name))
+            rows = session.execute(select(*HOST).where(models.Host.configured).order_by(models.Host.name))
             return [to_host(row) for row in rows]
 
     def named(self, names: Iterable[str]) -> dict[str, records.Host]:
         """Those of these hosts that are configured, by name."""
         with self._database.read() as session:
-            rows = session.scalars(select(models.Host).where(models.Host.configured, models.Host.name.in_(list(names))))
+            rows = session.execute(select(*HOST).where(models.Host.configured, models.Host.name.in_(list(names))))
             return {row.name: to_host(row) for row in rows}
 
     def names(self) -> list[str]:

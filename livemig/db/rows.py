@@ -20,8 +20,13 @@ def _same_names(kind: type[T], row: Any, **converted: Any) -> T:
     return kind(**values, **converted)
 
 
-def to_host(row: models.Host) -> records.Host:
-    return _same_names(records.Host, row)
+HOST = tuple(getattr(models.Host, field.name) for field in fields(records.Host))
+"""The columns of a host. A choice reads those of a thousand hosts: without the ORM's objects in a third of the time."""
+
+
+def to_host(row: Iterable[Any]) -> records.Host:
+    """Of `HOST`."""
+    return records.Host(*row)
 
 
 def to_server(row: models.Server, up: bool | None, forced_down: bool | None, disabled: bool | None) -> records.Server:
