@@ -38,9 +38,7 @@ def rule(migration: Migration, on: str | None, presences: Mapping[str, Presence]
         return Refusal("libvirt still moves it.")
     if on is None:
         alive = [host for host, presence in presences.items() if presence in _LIVE]
-        return (
-            Refusal(f"It lives on {alive[0]}.") if alive else Outcome(Status.ERROR, migration.source, "Given up by hand: a host is gone for good.", lost=True)
-        )
+        return Refusal(f"It lives on {alive[0]}.") if alive else Outcome(Status.ERROR, migration.source, _GIVEN_UP, lost=True)
     if presences.get(on) not in _LIVE:
         return Refusal(f"It does not live on {on} ({presences.get(on, 'which is none of its hosts')}).")
     if on == migration.destination:
