@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,9 @@ def test_a_message_that_comes_after_the_checks_changes_nothing(service: Service)
 
 
 def test_a_call_that_fails_in_an_unexpected_way_is_one_witness_more(service: Service) -> None:
-    service.conf.set_override("live_migration_uri", "qemu+tcp://[node2/system", group="host:node2")
-    service.conductor.reload()
-    service.runtime.sleep(2)
+    watcher = service.conductor.inventory.get("node2")
+    assert watcher is not None
+    watcher.settings = replace(watcher.settings, migration_uri="qemu+tcp://[node2/system")  # no configuration may say so
     service.live_migrate(WEB)
     migration = service.wait_idle(WEB)
     assert migration.status is Status.FAILED and "Invalid IPv6 URL" in (migration.reason or "")
