@@ -156,7 +156,10 @@ def test_a_row_that_two_insert_is_tried_again() -> None:
     [
         ("sqlite:////var/lib/livemig/livemig.sqlite", set()),
         ("sqlite://", set()),
-        ("postgresql://livemig:s%40cret@db/livemig", {"connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}),
+        (
+            "postgresql+psycopg2://livemig:s%40cret@db/livemig",
+            {"connect_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"},
+        ),
         ("postgresql+psycopg2://db/livemig?connect_timeout=1&keepalives_idle=60", {"keepalives_interval", "keepalives_count", "tcp_user_timeout"}),
         ("mysql+pymysql://livemig:secret@db/livemig?charset=utf8mb4", {"connect_timeout", "read_timeout", "write_timeout"}),
     ],

@@ -139,4 +139,4 @@ def test_a_database_that_never_answers(here: Here, command: str) -> None:
             with silent.accept()[0]:
                 RUNTIME.sleep(0.2)
                 assert end(started) < LIMIT_S
-                assert not any(isinstance(each, tuple) for each in answers)
+                assert all(each[0] == 503 for each in answers if isinstance(each, tuple))  # libpq gives up after five seconds
