@@ -138,11 +138,12 @@ class Stage:
             self.guests.pop(phase).remove()
 
     def owned(self) -> Mapping[str, list[Phase]]:
-        """Whose leases each conductor has, by its name."""
-        phases = {guest.uuid: phase for phase, guest in self.guests.items()}
+        """Whose leases each conductor has, by its name. One that is queued is admitted by anybody, and taken up by nobody."""
+        phases = {guest.uuid: phase for phase, guest in self.guests.items() if phase is not Phase.QUEUED}
         found: dict[str, list[Phase]] = {conductor.name: [] for conductor in self.cluster.conductors}
         for server, owner in self.cluster.lease_owners().items():
-            found[owner.partition(":")[0]].append(phases[server])
+            if server in phases:
+                found[owner.partition(":")[0]].append(phases[server])
         return found
 
     def move(self, guest: Guest, host: Host) -> None:
