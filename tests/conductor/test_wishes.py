@@ -1,4 +1,4 @@
-"""Abort and force complete at every moment of a migration, with many orders of the threads, and what becomes of it. LIVEMIG_SEEDS sets how many."""
+"""Abort and force complete at every moment of a migration, with many orders of the threads, and what becomes of it. LIVEMIG_SCENES sets how many."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.moments import PatientDatabase, when
 from tests.service import Service
 
 WEB, OTHER = guest_uuid("web"), guest_uuid("other")
-SEEDS = range(int(os.environ.get("LIVEMIG_SEEDS", "8")))
+SEEDS = range(int(os.environ.get("LIVEMIG_SCENES", "8")))
 
 
 @pytest.fixture
