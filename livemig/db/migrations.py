@@ -141,12 +141,13 @@ class Migrations:
     def queue(self, migration: records.Migration, owner: str, text: str, destination: str, tried: Sequence[str] = ()) -> bool:
         """Queue a migration for a destination, be it for the first time or after it could not move to another one.
 
-        False as for `advance`, and for one that somebody wants aborted meanwhile.
+        False as for `advance`, for one that somebody wants aborted meanwhile, and for one that is not any more as it was read: two threads of one conductor
+        may have checked it, and the other's may be on its way.
         """
         values: dict[str, Any] = {"started_at": None, "completion_forced": False, "bandwidth_mib_s": None, "remembered": None, **dict.fromkeys(_FIGURES)}
         values |= {"destination": destination, "tried": list(tried)}
         with self._database.write() as session:
-            if not self.enter(session, migration.id, Status.QUEUED, owner, text, None, **values):
+            if not self.enter(session, migration.id, Status.QUEUED, owner, text, (migration.status,), **values):
                 return False
             session.execute(update(models.Server).where(models.Server.uuid == migration.server_uuid).values(progress=0))
             return True

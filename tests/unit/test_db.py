@@ -415,14 +415,15 @@ def test_one_that_is_queued_again_begins_anew(store: Store, runtime: VirtualRunt
     lead_to(store, one, Status.RUNNING)
     store.migrations.progress(one, JOB)
     store.migrations.ask_completion(one, context.system())
-    assert store.migrations.queue(one, US, "to c", "c", ["b"])
+    assert not store.migrations.queue(one, US, "to b", "b"), "whoever read it before has been overtaken"
+    assert store.migrations.queue(store.migrations.get(one.id), US, "to c", "c", ["b"])
     again = store.migrations.get(one.id)
     assert (again.status, again.destination, again.tried, again.started_at, again.completion_forced) == (Status.QUEUED, "c", ("b",), None, False)
     assert again.memory_total_bytes is None and store.servers.get("x").progress == 0
     assert story(store, one)[-1] == ("status", "queued: to c")
     lead_to(store, one, Status.RUNNING)
     store.migrations.ask_abort(one, context.system())
-    assert not store.migrations.queue(one, US, "to d", "d", ["b", "c"]), "somebody wants it aborted"
+    assert not store.migrations.queue(store.migrations.get(one.id), US, "to d", "d", ["b", "c"]), "somebody wants it aborted"
     assert store.migrations.get(one.id).tried == ("b",)
 
 
