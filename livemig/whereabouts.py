@@ -34,11 +34,10 @@ class Sighting:
 
 
 # The best witnesses first: a host on which the guest lives, one where a migration passes through, one which merely has it defined.
-RANKS: tuple[frozenset[Presence], ...] = (
-    frozenset({Presence.RUNNING, Presence.PAUSED, Presence.SUSPENDED}),
-    frozenset({Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED}),
-    frozenset({Presence.SHUT_OFF, Presence.SAVED, Presence.CRASHED}),
-)
+LIVE = frozenset({Presence.RUNNING, Presence.PAUSED, Presence.SUSPENDED})
+BETWEEN = frozenset({Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED})
+OFF = frozenset({Presence.SHUT_OFF, Presence.SAVED, Presence.CRASHED})
+RANKS = (LIVE, BETWEEN, OFF)
 
 
 def where(known: str | None, sightings: Mapping[str, Presence]) -> str | None:

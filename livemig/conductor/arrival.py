@@ -12,6 +12,7 @@ from livemig.facts import Presence
 from livemig.hypervisor import autostart, definitions
 from livemig.hypervisor.connection import Hypervisor
 from livemig.records import Migration
+from livemig.whereabouts import LIVE
 
 LOG = log.getLogger(__name__)
 
@@ -22,14 +23,13 @@ def settle(migration: Migration, source: Hypervisor, destination: Hypervisor, pr
     if migration.autostart:
         yield _told(migration, _AUTOSTART, lambda: autostart.start_with_host(destination, uuid))
     # The source had a definition, so libvirt was told to remove it there; it has not if its daemon was killed in post-copy.
-    if presences.get(source.name) is Presence.SHUT_OFF and presences.get(destination.name) in _ACTIVE:
+    if presences.get(source.name) is Presence.SHUT_OFF and presences.get(destination.name) in LIVE:
         yield _told(migration, _DEFINITION, lambda: _forget(source, destination, uuid))
 
 
 # Kind of line in the event log, what it says when it is done, and when it fails.
 _AUTOSTART = ("autostart", "set at the destination", "could not be set at the destination")
 _DEFINITION = ("source", "the definition left behind is removed", "a definition is left behind")
-_ACTIVE = (Presence.RUNNING, Presence.PAUSED, Presence.SUSPENDED)
 
 
 def _forget(source: Hypervisor, destination: Hypervisor, uuid: str) -> None:

@@ -21,12 +21,11 @@ from livemig.hypervisor import power
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.diagnostics import diagnose
 from livemig.runtime import Mailbox, Runtime
-from livemig.whereabouts import SHOWN
+from livemig.whereabouts import BETWEEN, SHOWN
 
 LOG = log.getLogger(__name__)
 
 _PATIENCE_S = 30.0  # for the first answer of a host; what is then done there takes as long as it takes
-_BETWEEN = (Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED)
 
 
 class Deeds:
@@ -121,7 +120,7 @@ class Deeds:
                 raise exceptions.HypervisorUnavailable(host=host, code=0, message="the host cannot be asked")
             if presence is Presence.ABSENT:
                 raise exceptions.DomainNotFound(host=host, code=0, message=f"server {uuid} is not there")
-            if presence in _BETWEEN or hypervisor.job(uuid) is not None:  # an incoming guest is asked for no job: it would block
+            if presence in BETWEEN or hypervisor.job(uuid) is not None:  # an incoming guest is asked for no job: it would block
                 raise exceptions.ServerInvalidState(server=uuid, action=action, attribute="task_state", state="migrating")
             return hypervisor
 

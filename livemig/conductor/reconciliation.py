@@ -12,7 +12,7 @@ from enum import Enum
 from livemig.db.inspection import MigrationRow, Rows, ServerRow
 from livemig.facts import Presence
 from livemig.states import FINAL, SENDING, Status
-from livemig.whereabouts import RANKS, SHOWN, Sighting, found_again, where
+from livemig.whereabouts import LIVE, SHOWN, Sighting, found_again, where
 
 
 class Remedy(Enum):
@@ -113,7 +113,6 @@ class Disagreement:
 
 
 Answers = Mapping[str, Answer]
-_LIVE = RANKS[0]
 
 
 def compare(rows: Rows, answers: Answers, whole: bool = True) -> list[Disagreement]:
@@ -128,7 +127,7 @@ def compare(rows: Rows, answers: Answers, whole: bool = True) -> list[Disagreeme
 def defined_elsewhere(answers: Answers) -> set[str]:
     """Servers that are defined in one place and live in another: why that is so is asked of the migrations."""
     living, defined = (
-        {uuid for answer in answers.values() for uuid, seen in (answer.roll or {}).items() if seen.presence in rank} for rank in (_LIVE, {Presence.SHUT_OFF})
+        {uuid for answer in answers.values() for uuid, seen in (answer.roll or {}).items() if seen.presence in rank} for rank in (LIVE, {Presence.SHUT_OFF})
     )
     return living & defined
 
@@ -151,7 +150,7 @@ class _Case:
         self.presences = unasked | {host: sighting.presence for host, sighting in self.seen.items()}
         down = {host for host in {*rows.hosts, *self.before, *self._shown()} - self.asked if not rows.hosts.get(host)}
         self.silent = down | set(answers) - self.asked
-        self.living = sorted(host for host, presence in self.presences.items() if presence in _LIVE)
+        self.living = sorted(host for host, presence in self.presences.items() if presence in LIVE)
         self.moving = sorted(host for host, sighting in self.seen.items() if sighting.moving)
 
     def _shown(self) -> list[str]:

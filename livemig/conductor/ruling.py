@@ -10,9 +10,8 @@ from livemig.db.store import Store
 from livemig.facts import Outcome, Presence
 from livemig.records import Migration
 from livemig.states import FINAL, SENDING, Status
-from livemig.whereabouts import RANKS
+from livemig.whereabouts import LIVE
 
-_LIVE = RANKS[0]
 _GIVEN_UP = "Given up by hand: a host is gone for good."
 
 
@@ -37,9 +36,9 @@ def rule(migration: Migration, on: str | None, presences: Mapping[str, Presence]
     if moving:
         return Refusal("libvirt still moves it.")
     if on is None:
-        alive = [host for host, presence in presences.items() if presence in _LIVE]
+        alive = [host for host, presence in presences.items() if presence in LIVE]
         return Refusal(f"It lives on {alive[0]}.") if alive else Outcome(Status.ERROR, migration.source, _GIVEN_UP, lost=True)
-    if presences.get(on) not in _LIVE:
+    if presences.get(on) not in LIVE:
         return Refusal(f"It does not live on {on} ({presences.get(on, 'which is none of its hosts')}).")
     if on == migration.destination:
         return Outcome(Status.COMPLETED, on)

@@ -15,8 +15,7 @@ from typing import Any
 from livemig.facts import Address, Presence
 from livemig.hypervisor.domain_xml import Description
 from livemig.hypervisor.metadata import Interface
-
-_LIVES = (Presence.RUNNING, Presence.PAUSED, Presence.SUSPENDED)
+from livemig.whereabouts import LIVE
 
 Known = Mapping[str, list[str]]
 """Addresses by MAC."""
@@ -57,9 +56,9 @@ class Addresses:
     def find(self, described: Description, domain: Any, leases: Leases) -> tuple[Address, ...]:
         """A server's addresses: those of its metadata, else for each interface what the first source knows. None of a guest that is off."""
         facts = described.facts
-        if facts.presence not in _LIVES:
+        if facts.presence not in LIVE:
             self.forget(facts.uuid)
-        if facts.addresses or facts.presence not in _LIVES or not described.interfaces:
+        if facts.addresses or facts.presence not in LIVE or not described.interfaces:
             return facts.addresses
         found = {interface.mac: leases.of(interface) for interface in described.interfaces}
         if described.agent and facts.presence is Presence.RUNNING and not all(found.values()):

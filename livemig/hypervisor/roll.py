@@ -6,9 +6,8 @@ from typing import Any
 
 from livemig.facts import Presence
 from livemig.hypervisor.connection import Hypervisor
-from livemig.whereabouts import Sighting
+from livemig.whereabouts import BETWEEN, Sighting
 
-_BETWEEN = (Presence.MIGRATING, Presence.POST_COPY, Presence.POST_COPY_FAILED)
 _AT_REST = (Presence.SHUT_OFF, Presence.CRASHED, Presence.ABSENT, Presence.UNKNOWN)
 
 
@@ -32,7 +31,7 @@ def _sighting(host: Hypervisor, domain: Any, stats: dict[str, Any], saved: bool)
 
 def _is_moving(host: Hypervisor, domain: Any, presence: Presence, stats: dict[str, Any]) -> bool:
     """An incoming guest is not asked about its job: libvirt answers when it has come. Nor is one whose QEMU may hang."""
-    if presence in _BETWEEN or (presence is Presence.RUNNING and stats.get("state.reason") == host.libvirt.VIR_DOMAIN_RUNNING_POSTCOPY):
+    if presence in BETWEEN or (presence is Presence.RUNNING and stats.get("state.reason") == host.libvirt.VIR_DOMAIN_RUNNING_POSTCOPY):
         return True
     try:
         return host.words.job(domain.jobStats(0)) is not None
