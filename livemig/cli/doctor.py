@@ -15,7 +15,7 @@ from livemig import conf as configuration
 from livemig import exceptions
 from livemig.cli import wiring
 from livemig.conductor import ruling
-from livemig.conductor.doctor import Doctor, of_database, own_hands
+from livemig.conductor.doctor import PATIENCE_LEASES, Doctor, of_database, own_hands
 from livemig.conductor.reconciliation import Disagreement, Remedy
 from livemig.db.selection import Selection
 from livemig.db.store import Store
@@ -24,7 +24,6 @@ from livemig.hypervisor.events import EventLoop
 from livemig.runtime import Runtime, ThreadRuntime
 
 _ANSWER_S = 15.0
-_PATIENCE = 3  # leases
 
 
 def add_to(parsers: Any) -> None:
@@ -57,7 +56,7 @@ def _refused(why: str) -> int:
 
 def _doctor(store: Store, conf: Any, runtime: Runtime, hypervisors: Mapping[str, Hypervisor]) -> Doctor:
     hands = own_hands(store, hypervisors)
-    return Doctor(store, runtime, lambda: hypervisors, hands, _PATIENCE * conf.conductor.lease_time, _ANSWER_S, runtime.sleep)
+    return Doctor(store, runtime, lambda: hypervisors, hands, PATIENCE_LEASES * conf.conductor.lease_time, _ANSWER_S, runtime.sleep)
 
 
 def run(store: Store, conf: Any) -> int:

@@ -13,6 +13,7 @@ from livemig.hypervisor import definitions, roll
 from livemig.hypervisor.connection import Hypervisor
 from livemig.runtime import Runtime, Task
 
+PATIENCE_LEASES = 3  # whatever nobody has taken up by then nobody will
 _AGAIN_S = 3.0  # what is gone by the second look was just under way
 _MOST = 16  # hosts asked at once
 _TRIES = 5

@@ -11,7 +11,7 @@ from typing import Any
 from oslo_log import log
 
 from livemig import exceptions
-from livemig.conductor.doctor import Doctor, Hands
+from livemig.conductor.doctor import PATIENCE_LEASES, Doctor, Hands
 from livemig.conductor.inventory import Inventory
 from livemig.conductor.reconciliation import Disagreement, Remedy
 from livemig.db.store import Store
@@ -21,7 +21,6 @@ from livemig.runtime import Event, Runtime, Task
 LOG = log.getLogger(__name__)
 
 _ANSWER_S = 20.0
-_PATIENCE = 3  # leases: whatever nobody has taken up by then nobody will
 _PART = 32  # hosts that are compared at once
 _BY_ITSELF = (Remedy.LOOK, Remedy.RELEASE)
 
@@ -38,7 +37,7 @@ class Rounds:
         self._runtime = runtime
         self._owner = owner
         self._stopping = stopping
-        self._patience_s = _PATIENCE * conf.conductor.lease_time
+        self._patience_s = PATIENCE_LEASES * conf.conductor.lease_time
         self._doctor = Doctor(store, runtime, self._hypervisors, Hands(self._look), self._patience_s, _ANSWER_S, stopping.wait)
         self._said: dict[Key, Disagreement] = {}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 
 from livemig.lab.service import free_port
-from tests.lab.deployment import AS_POSTGRES, Daemon, postgresql_programs, postgresql_server, rabbitmq_node, rabbitmq_programs, stop_epmd
+from tests.lab.deployment import Daemon, as_postgres, initialize_postgresql, postgresql_server, rabbitmq_node, rabbitmq_programs, stop_epmd
 
 
 class Brokers:
@@ -83,10 +82,10 @@ def databases() -> Iterator[Databases]:
             shutil.chown(home, "postgres")
         ports = free_port(), free_port()
         primary, standby = (postgresql_server(home, port) for home, port in zip(homes, ports, strict=True))
-        _as_postgres("initdb", "-D", homes[0] / "data", "-A", "trust", "-U", "livemig")
+        initialize_postgresql(homes[0])
         primary.start()
         stack.callback(primary.stop, signal.SIGINT)
-        _as_postgres("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-D", homes[1] / "data", "-h", "127.0.0.1", "-p", str(ports[0]), "-U", "livemig")
+        as_postgres("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-D", homes[1] / "data", "-h", "127.0.0.1", "-p", str(ports[0]), "-U", "livemig")
         standby.start()
         stack.callback(standby.stop, signal.SIGINT)
         said(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
@@ -97,7 +96,3 @@ def _directory(stack: ExitStack, name: str) -> Path:
     directory = Path(tempfile.mkdtemp(prefix=f"livemig-{name}-"))
     stack.callback(shutil.rmtree, directory, ignore_errors=True)
     return directory
-
-
-def _as_postgres(program: str, *arguments: str | Path) -> None:
-    subprocess.run([*AS_POSTGRES, postgresql_programs() / program, *arguments], check=True, capture_output=True)

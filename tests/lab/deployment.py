@@ -123,7 +123,7 @@ def database() -> Iterator[Daemon]:
     """PostgreSQL, as the user postgres (it refuses to run as root), to be stopped and started again; its url is a connection."""
     directory = Path(tempfile.mkdtemp(prefix="livemig-postgresql-"))
     shutil.chown(directory, "postgres")
-    subprocess.run([*AS_POSTGRES, postgresql_programs() / "initdb", "-D", directory / "data", "-A", "trust", "-U", "livemig"], check=True, capture_output=True)
+    initialize_postgresql(directory)
     with _running(postgresql_server(directory, free_port()), directory) as daemon:
         yield daemon
 
@@ -133,6 +133,16 @@ AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-group
 
 def postgresql_programs() -> Path:
     return sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+
+
+def as_postgres(program: str, *arguments: str | Path) -> None:
+    """Run one of PostgreSQL's programs."""
+    subprocess.run([*AS_POSTGRES, postgresql_programs() / program, *arguments], check=True, capture_output=True)
+
+
+def initialize_postgresql(directory: Path) -> None:
+    """An empty `directory`/data, whose superuser is livemig."""
+    as_postgres("initdb", "-D", directory / "data", "-A", "trust", "-U", "livemig")
 
 
 def postgresql_server(directory: Path, port: int) -> Daemon:

@@ -15,7 +15,7 @@ from livemig.lab.certificates import Authority
 from livemig.lab.service import Service, free_port
 from livemig.runtime import ThreadRuntime
 from livemig.testing.fleet import guest_uuid
-from tests.lab.deployment import AS_POSTGRES, Daemon, postgresql_programs, postgresql_server, rabbitmq_node, stop_epmd
+from tests.lab.deployment import Daemon, initialize_postgresql, postgresql_server, rabbitmq_node, stop_epmd
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 RUNTIME = ThreadRuntime()
@@ -65,9 +65,7 @@ def connection(certificates: Path) -> Iterator[str]:
         shutil.copytree(certificates / "ours", directory / "tls", symlinks=True)
         for path in (directory, *directory.rglob("*")):
             shutil.chown(path, "postgres")
-        subprocess.run(
-            [*AS_POSTGRES, postgresql_programs() / "initdb", "-D", directory / "data", "-A", "trust", "-U", "livemig"], check=True, capture_output=True
-        )
+        initialize_postgresql(directory)
         with (directory / "data" / "postgresql.conf").open("a") as settings:
             settings.write(f"ssl = on\nssl_cert_file = '{directory}/tls/certificate.pem'\nssl_key_file = '{directory}/tls/key.pem'\n")
         (directory / "data" / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust\n")
