@@ -251,8 +251,16 @@ def _urge(case: _Case, memory: Memory) -> _Decision:
     if case.wishes.completion and not isinstance(urge, Abort):
         urge = _HURRY
     if isinstance(urge, Pause | PostCopy) and _can_switch(case, memory):
-        return memory, [PostCopy(_SWITCH if urge == _HURRY else urge.reason)]
+        return _bounded(case, memory, PostCopy(_SWITCH if urge == _HURRY else urge.reason))
     return memory, [] if urge is None or isinstance(urge, PostCopy) else [urge]
+
+
+def _bounded(case: _Case, memory: Memory, switch: PostCopy) -> _Decision:
+    """Told before the switch: until the next look a link that is shared would be used up."""
+    if case.look.share_mib_s is None:
+        return memory, [switch]
+    speed = SetSpeed(case.look.share_mib_s, post_copy=True)
+    return replace(memory, speed=speed), [speed, switch]
 
 
 def _can_switch(case: _Case, memory: Memory) -> bool:

@@ -344,3 +344,13 @@ def test_what_libvirt_refused_is_tried_again() -> None:
     assert decide(Policy(), memory, look, 2048, Wishes())[1] == actions
     for other in (Abort(""), PostCopy("")):
         assert failed(memory, other, for_good=False) == memory
+
+
+def test_a_share_is_told_before_the_switch() -> None:
+    """From its first instant post-copy sends no more than that; where QEMU is late to switch, pre-copy's limit is told again and counts meanwhile."""
+    look, policy = Look(GOING, 1.0, share_mib_s=40), Policy(post_copy=True)
+    memory, actions = decide(policy, Memory(speed=SetSpeed(40), step=10), look, 2048, Wishes(completion=True))
+    assert actions == [SetSpeed(40, post_copy=True), SWITCH]
+    begun = replace(look, presence=Presence.POST_COPY)
+    assert decide(policy, memory, begun, 2048, Wishes(completion=True))[1] == []
+    assert decide(policy, memory, look, 2048, Wishes(completion=True))[1] == [SetSpeed(40), SetSpeed(40, post_copy=True), SWITCH]
