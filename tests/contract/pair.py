@@ -76,8 +76,9 @@ class Pair:
         return [event[1:] for event in self.events if event[0] == side]
 
     def names(self, side: str) -> list[tuple[Any, ...]]:
-        """The same without the contents of statistics."""
-        return [event[:1] if event[0] == "completed" else event for event in self.of(side)]
+        """The same without the contents of statistics, and iterations in a row as one: how many there are depends on how busy the machine is."""
+        names = [event[:1] if event[0] == "completed" else event for event in self.of(side)]
+        return [name for name, before in zip(names, [None, *names], strict=False) if name != ("iteration",) or before != name]
 
     def until(self, ready: Callable[[], Any]) -> Any:
         """Wait for something that no single event tells."""
