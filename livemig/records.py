@@ -86,6 +86,21 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class HostState:
+    """What a choice looks at in a row of `hosts`; the fields are those of `Host`."""
+
+    name: str
+    up: bool
+    forced_down: bool
+    disabled: bool
+    disabled_reason: str | None
+    hypervisor_version: int
+    vcpus: int
+    memory_free_mib: int
+    disk_free_gib: int
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """Where a server of a group is, and where to its open migration `migration`, in `status`, brings it, if it has one."""
 

@@ -16,10 +16,12 @@ from livemig.conductor.survey import SHORT_S, Survey
 from livemig.db.store import Store
 from livemig.exceptions import Refused
 from livemig.facts import Offer
-from livemig.records import Migration
+from livemig.records import Migration, Usage
+from livemig.runtime import Runtime
 
 _NAMED = 20  # so many hosts are named one by one
 _LONGEST = 300  # characters of one host's reason
+_FRESH_S = 5.0  # a sum over all servers is used again so long: it only weighs, and a host's free memory is as old as the last look at it
 
 Check = tuple[str, Refused]
 
@@ -27,10 +29,12 @@ Check = tuple[str, Refused]
 class Chooser:
     """Everything it finds goes into the migration's event log."""
 
-    def __init__(self, conf: Any, store: Store, inventory: Inventory) -> None:
+    def __init__(self, conf: Any, store: Store, inventory: Inventory, runtime: Runtime) -> None:
         self._conf = conf
         self._store = store
         self._inventory = inventory
+        self._runtime = runtime
+        self._summed: tuple[float, Mapping[str, Usage]] | None = None  # when, and what
 
     def choose(self, migration: Migration, refused: Mapping[str, str] | None = None) -> Situation:
         """The situation at the destination that will be used. `refused` are hosts that need not be asked, and why. Raises what refuses it."""
@@ -63,17 +67,23 @@ class Chooser:
         return Survey(self._inventory, self._store.hosts, migration)
 
     def _candidates(self, migration: Migration, reasons: dict[str, str]) -> Sequence[str]:
-        """The hosts to ask, in their order; `reasons` gets those that are not asked. One query each for hosts, servers, migrations and groups."""
+        """The hosts to ask, in their order; `reasons` gets those that are not asked. One query each for hosts, servers (mostly none), migrations and groups."""
         server = self._store.servers.get(migration.server_uuid)
         groups = [self._store.servers.members(server, key) for key in (scheduling.AFFINITY, scheduling.ANTI_AFFINITY)]
-        hosts = [host for host in self._store.hosts.all() if host.name != migration.source and host.name not in reasons]
+        hosts = [host for host in self._store.hosts.states() if host.name != migration.source and host.name not in reasons]
         moves = self._store.queue.moves(migration.id)
-        found = scheduling.candidates(hosts, self._store.hosts.usage(), moves, migration.tried, *groups)
+        found = scheduling.candidates(hosts, self._usage(), moves, migration.tried, *groups)
         filtered = {each.host.name: why for each in found if (why := scheduling.refused(each))}
         reasons |= filtered
         order = scheduling.weighed([each for each in found if each.host.name not in filtered], self._multipliers())
         self._store.migrations.record(migration.id, *_told(filtered, order))
         return [name for _weight, name in order]
+
+    def _usage(self) -> Mapping[str, Usage]:
+        now = self._runtime.monotonic()
+        if self._summed is None or now - self._summed[0] > _FRESH_S:
+            self._summed = now, self._store.hosts.usage()
+        return self._summed[1]
 
     def _multipliers(self) -> dict[str, float]:
         return {option: self._conf.filter_scheduler[option] for option in scheduling.WEIGHTS}

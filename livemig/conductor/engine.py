@@ -53,7 +53,7 @@ class Engine:
         self._owner = leases.owner
         self._announcer = announcer
         self._stopping = runtime.event()
-        self._chooser = Chooser(conf, store, inventory)
+        self._chooser = Chooser(conf, store, inventory, runtime)
         self._redirection = Redirection(store, self._chooser, runtime, self._redirected)
         self._images = Images(conf, store, inventory, runtime, leases)
         self._limits, self._links = configuration.limits(conf), configuration.links(conf)  # read once: there may be a thousand hosts

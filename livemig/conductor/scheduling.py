@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from livemig.records import Host, Member, Migration, MigrationEvent, Move, Usage
+from livemig.records import HostState, Member, Migration, MigrationEvent, Move, Usage
 from livemig.states import SENDING
 
 AFFINITY = "livemig:affinity_group"  # keys of a server's user metadata; the value is the group's name
@@ -21,7 +21,7 @@ ANTI_AFFINITY = "livemig:anti_affinity_group"
 class Candidate:
     """A host with what is on it and what is on its way to it. `friends` and `foes` are servers of the same affinity and anti-affinity group there."""
 
-    host: Host
+    host: HostState
     free_vcpus: int = 0
     free_memory_mib: int = 0
     servers: int = 0
@@ -32,7 +32,7 @@ class Candidate:
 
 
 def candidates(
-    hosts: Iterable[Host], usage: Mapping[str, Usage], moves: Sequence[Move], tried: Iterable[str], friends: Iterable[Member], foes: Iterable[Member]
+    hosts: Iterable[HostState], usage: Mapping[str, Usage], moves: Sequence[Move], tried: Iterable[str], friends: Iterable[Member], foes: Iterable[Member]
 ) -> list[Candidate]:
     """The hosts as candidates. To a transfer that failed, those `tried` will not do."""
     memory, vcpus, traffic = Counter[str](), Counter[str](), Counter[str]()
@@ -42,12 +42,13 @@ def candidates(
         traffic.update((move.source, move.destination))
     near = Counter(member.destination or member.host for member in friends)
     apart = Counter(host for member in foes for host in {member.host, member.destination} - {None})
+    none = Usage()
     return [
         Candidate(
             host,
-            free_vcpus=host.vcpus - usage.get(host.name, Usage()).vcpus - vcpus[host.name],
+            free_vcpus=host.vcpus - usage.get(host.name, none).vcpus - vcpus[host.name],
             free_memory_mib=host.memory_free_mib - memory[host.name],
-            servers=usage.get(host.name, Usage()).servers,
+            servers=usage.get(host.name, none).servers,
             migrations=traffic[host.name],
             friends=near[host.name],
             foes=apart[host.name],

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, insert, select, update
 from livemig import exceptions, records
 from livemig.db import models
 from livemig.db.engine import Database, retried
-from livemig.db.rows import HOST, to_host
+from livemig.db.rows import HOST, HOST_STATE, to_host
 from livemig.db.servers import sums
 from livemig.db.watches import Sight, may_write
 from livemig.facts import HostFacts
@@ -92,6 +92,12 @@ class Hosts:
         with self._database.read() as session:
             rows = session.execute(select(*HOST).where(models.Host.configured).order_by(models.Host.name))
             return [to_host(row) for row in rows]
+
+    def states(self) -> list[records.HostState]:
+        """What a choice looks at in each configured host, by name."""
+        with self._database.read() as session:
+            rows = session.execute(select(*HOST_STATE).where(models.Host.configured).order_by(models.Host.name))
+            return [records.HostState(*row) for row in rows]
 
     def named(self, names: Iterable[str]) -> dict[str, records.Host]:
         """Those of these hosts that are configured, by name."""

@@ -59,7 +59,7 @@ class Server(Base):
     __tablename__ = "servers"
     __table_args__ = (
         Index("servers_order", "created_at", "uuid"),
-        Index("servers_host", "host"),
+        Index("servers_host", "host", "vm_state", "vcpus", "memory_mib"),  # whatever is summed up by host
         Index("servers_project", "project_id", "created_at"),
         Index("servers_updated", "updated_at"),
     )

@@ -21,7 +21,8 @@ def _same_names(kind: type[T], row: Any, **converted: Any) -> T:
 
 
 HOST = tuple(getattr(models.Host, field.name) for field in fields(records.Host))
-"""The columns of a host. A choice reads those of a thousand hosts: without the ORM's objects in a third of the time."""
+HOST_STATE = tuple(getattr(models.Host, field.name) for field in fields(records.HostState))
+"""A choice reads those of every host: a sixth of the time that all columns take."""
 
 
 def to_host(row: Iterable[Any]) -> records.Host:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from livemig.conductor.planning import plan, resumption
 from livemig.conductor.scheduling import WEIGHTS, Candidate, candidates, foes_at, may_go_elsewhere, refused, weighed
 from livemig.conf import HostSettings, Limits
 from livemig.facts import Disk, Guest, HostFacts, Plan, Policy, Presence
-from livemig.records import Host, Member, Migration, MigrationEvent, Move, Place, Usage
+from livemig.records import HostState, Member, Migration, MigrationEvent, Move, Place, Usage
 from livemig.states import Status
 
 LONG_AGO = datetime(2026, 1, 1)
@@ -137,11 +137,10 @@ def test_nobody_starves_and_no_limit_is_passed(seed: int) -> None:
         assert tick - since <= 10
 
 
-def host(name: str, free: int = 10, up: bool = True, **word: Any) -> Host:
+def host(name: str, free: int = 10, up: bool = True, **word: Any) -> HostState:
     sizes = {"vcpus": 8, "disk_free_gib": 0, "hypervisor_version": 7_000_000}
-    said: dict[str, Any] = {"up": up, "forced_down": False, "disabled": False, "disabled_reason": None, "memory_free_mib": free, **sizes, **word}
-    rest = {field.name: None for field in fields(Host) if field.name not in said}
-    return Host(**{**rest, "name": name}, **said)
+    said: dict[str, Any] = {"forced_down": False, "disabled": False, "disabled_reason": None, **sizes, **word}
+    return HostState(name=name, up=up, memory_free_mib=free, **said)
 
 
 def test_candidates() -> None:
