@@ -184,6 +184,18 @@ def test_weights_decide_and_the_log_says_so(service: Service) -> None:
     assert service.wait_idle(WEB).destination == "node3"
 
 
+def test_all_servers_are_summed_up_every_five_seconds_at_most(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They only weigh. Whether a host may be asked is read for each choice."""
+    usage, sums = service.store.hosts.usage, list[float]()
+    monkeypatch.setattr(service.store.hosts, "usage", lambda: sums.append(service.runtime.monotonic()) or usage())
+    for number in range(12):
+        migration = ask(service, add(service, f"guest{number}"))
+        service.store.hosts.decide("node2", disabled=not number % 2)
+        excluded = any(line.startswith("not asked, disabled: node2") for line in lines(service, migration, "choice"))
+        assert excluded == bool(number % 2)
+    assert len(sums) == 2 and 5 <= sums[1] - sums[0] <= 6
+
+
 def test_hosts_that_many_go_to_come_later(service: Service) -> None:
     slow(service)
     asked = [ask(service, add(service, name)) for name in ("one", "two", "three", "four")]
