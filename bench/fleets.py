@@ -170,7 +170,7 @@ class Site:
         self.store = stores.from_conf(conf, RUNTIME)
         self.fleet = made(hosts, GUESTS, bandwidth_mib_s=0.001)
         self.conductor = Conductor(conf, self.store, self.fleet.libvirt(), RUNTIME)
-        self.store.watches.balance("other:1", 86400, names(hosts), lambda _mine, free, _conductors: (free, ()))  # who looks at the hosts meanwhile
+        self.store.watches.balance("other:1", 86400, names(hosts), lambda holders, _away: (holders, ()))  # who looks at the hosts meanwhile
         self.conductor.start()
         self.conductor.inventory.wait_settled(600)
         services = Services(conf, self.store, Direct(self.conductor), RUNTIME, Policies(conf, RUNTIME), (), RUNTIME.now())  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from oslo_log import log
@@ -272,9 +273,10 @@ class Inventory:
                 watcher.start()
 
     def balance(self) -> None:
-        """Say that this conductor lives, take its share of the hosts, and let go of what is more."""
+        """Say that this conductor lives and what it cannot reach, take its share of the hosts, and let go of what is more, or what only others reach."""
         watchers = dict(self._watchers)
-        owned = self._store.watches.balance(self._owner, self._lease_s, watchers, lambda mine, free, conductors: spread(mine, free, len(watchers), conductors))
+        away = [name for name, watcher in watchers.items() if watcher.settled.is_set() and not watcher.reached.is_set()]
+        owned = self._store.watches.balance(self._owner, self._lease_s, watchers, partial(spread, self._owner), away)
         for name, watcher in watchers.items():
             watcher.own(owned.get(name))
 

@@ -1,11 +1,31 @@
-"""How hosts are spread over the conductors that live: each watches as many as the others, give or take. Pure."""
+"""How hosts are spread over the conductors that live: each watches as many as the others, give or take, and none that only another one reaches. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 
-def spread(mine: Sequence[str], free: Sequence[str], hosts: int, conductors: int) -> tuple[Sequence[str], Sequence[str]]:
-    """Of so many hosts: those that one of so many conductors takes, of the free ones, and those that it lets go, of its own."""
-    share = -(-hosts // conductors)
-    return free[: max(0, share - len(mine))], mine[share:]
+def spread(me: str, holders: Mapping[str, str | None], away: Mapping[str, Collection[str]]) -> tuple[Sequence[str], Sequence[str]]:
+    """The hosts that conductor `me` takes, of those that nobody watches, and those that it lets go, of its own.
+
+    `holders` says who watches each host, and `away` which hosts each living conductor cannot reach. A host that nobody reaches is anybody's.
+    """
+    able = {host: [each for each in away if host not in away[each]] or list(away) for host in holders}
+    held = Counter(holders.values())
+    share = -(-len(holders) // len(away))
+
+    def is_wanted(host: str) -> bool:
+        """By another, who has less than its share."""
+        return any(each != me and held[each] < share for each in able[host])
+
+    mine = [host for host, holder in holders.items() if holder == me and me in able[host]]
+    kept = list[str]()
+    for host in sorted(mine, key=lambda host: len(able[host]) > 1):
+        if len(kept) < share or not is_wanted(host):
+            kept.append(host)
+    taken = list[str]()
+    for host in [host for host, holder in holders.items() if holder is None and me in able[host]]:
+        if len(kept) + len(taken) < share or not is_wanted(host):
+            taken.append(host)
+    return taken, [host for host, holder in holders.items() if holder == me and host not in kept]

@@ -203,12 +203,13 @@ class Mutex(Base):
 
 
 class Conductor(Base):
-    """The heartbeat of a conductor."""
+    """The heartbeat of a conductor, and the hosts that it cannot reach."""
 
     __tablename__ = "conductors"
 
     owner: Mapped[str] = mapped_column(Name, primary_key=True)
     expires_at: Mapped[datetime]
+    away: Mapped[list[str] | None] = mapped_column(JSON)  # None of one that does not say
 
 
 class Watch(Base):

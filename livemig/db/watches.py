@@ -8,7 +8,7 @@ before the host was asked: what somebody learned before he was frozen is not wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
@@ -21,7 +21,7 @@ from livemig.db.engine import Database, retried
 
 _PART = 500  # names in one statement
 
-Spread = Callable[[Sequence[str], Sequence[str], int], tuple[Sequence[str], Sequence[str]]]
+Spread = Callable[[Mapping[str, str | None], Mapping[str, Collection[str]]], tuple[Collection[str], Collection[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +41,34 @@ class Watches:
         self._clock = clock
 
     @retried
-    def balance(self, owner: str, seconds: float, hosts: Collection[str], spread: Spread) -> Mapping[str, int]:
-        """`owner` lives for `seconds` more. What `spread(mine, free, conductors)` says of `hosts` it takes and lets go, under one lock for all conductors.
+    def balance(self, owner: str, seconds: float, hosts: Collection[str], spread: Spread, away: Collection[str] = ()) -> Mapping[str, int]:
+        """`owner` lives for `seconds` more, and cannot reach the hosts that are `away`. Under one lock for all conductors, it takes and lets go what
+        `spread(holders, away)` says: who of the living watches each of `hosts`, and which hosts each of the living does not reach.
 
         Returns the hosts that it watches now, with their versions.
         """
         with self._database.write() as session:
             lock(session, "watches", self._clock)
-            living = self._beat(session, owner, seconds)
+            living = self._beat(session, owner, seconds, away)
             watches = _watches(session, hosts)
-            mine = [host for host, (holder, _version) in watches.items() if holder == owner]
-            free = [host for host, (holder, _version) in watches.items() if holder not in living]
-            take, let_go = spread(mine, free, len(living))
+            holders = {host: holder if holder in living else None for host, (holder, _version) in watches.items()}
+            mine = [host for host, holder in holders.items() if holder == owner]
+            take, let_go = spread(holders, living)
             _give(session, take, owner)
             _give(session, let_go, None)
             return {host: watches[host][1] + (host in take) for host in (set(mine) | set(take)) - set(let_go)}
 
-    def _beat(self, session: Session, owner: str, seconds: float) -> set[str]:
-        """Whoever lives now."""
+    def _beat(self, session: Session, owner: str, seconds: float, away: Collection[str]) -> Mapping[str, Collection[str]]:
+        """Whoever lives now, and what each cannot reach."""
         table = models.Base.metadata.tables["conductors"]
-        beat = {"expires_at": self._clock.later(session, seconds)}
+        beat = {"expires_at": self._clock.later(session, seconds), "away": sorted(away)}
         if not session.execute(update(table).where(table.c.owner == owner).values(beat)).rowcount:  # type: ignore[attr-defined]
             session.execute(insert(table).values(owner=owner, **beat))
-        found = session.execute(select(table.c.owner, table.c.expires_at < self._clock.now(session))).all()
-        dead = [other for other, expired in found if expired and other != owner]
+        found = session.execute(select(table.c.owner, table.c.away, table.c.expires_at < self._clock.now(session)).order_by(table.c.owner)).all()
+        dead = [other for other, _away, expired in found if expired and other != owner]
         if dead:
             session.execute(delete(table).where(table.c.owner.in_(dead)))
-        return {other for other, _expired in found} - set(dead)
+        return {other: set(theirs or ()) for other, theirs, _expired in found if other not in dead}
 
     def find(self, host: str) -> Sight | None:
         """Its version and owner now; None for a host that was never configured."""

@@ -207,6 +207,27 @@ def test_hosts_of_a_conductor_that_stops_are_handed_over(make: Make) -> None:
     assert cluster.wait(lambda: cluster.watched().get(other.owner) == list(HOSTS), ADOPTED_S) < 5
 
 
+def test_a_host_is_watched_by_who_reaches_it(make: Make) -> None:
+    """It is up as long as one of them does, and its guests are followed."""
+    cluster = make(2)
+    cluster.guest()
+    web = cluster.by_hand()
+    owner, other = cluster.watcher_of("node1")
+    cluster.fleet.cut("node1", owner.process.name)
+    cluster.wait(lambda: cluster.store.watches.all()["node1"] == other.owner, 60)
+    cluster.runtime.sleep(1)
+    assert cluster.store.hosts.get("node1").up  # type: ignore[union-attr]
+    web.suspend()
+    cluster.wait(lambda: cluster.store.servers.get(WEB).vm_state == "paused", 1)
+    cluster.fleet.cut("node1", other.process.name)
+    cluster.wait(lambda: not cluster.store.hosts.get("node1").up, 60)  # type: ignore[union-attr]
+    cluster.fleet.heal("node1", owner.process.name)
+    cluster.wait(lambda: cluster.store.hosts.get("node1").up, 60)  # type: ignore[union-attr]
+    assert cluster.watcher_of("node1")[0] is owner
+    cluster.settle()
+    assert sorted(host for hosts in cluster.watched().values() for host in hosts) == list(HOSTS)
+
+
 def test_who_was_frozen_writes_nothing_old(make: Make) -> None:
     """It has asked the host, is frozen before it writes that down, and thaws when another watches the host and knows better."""
     cluster = make(2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from functools import partial
@@ -34,6 +34,7 @@ from tests.lab.deployment import mariadb, postgresql
 from tests.unit import test_db, test_inspection, test_watches
 from tests.unit.test_db import US, begin, lead_to, see
 from tests.unit.test_db import migration as migration
+from tests.unit.test_inspection import take_all
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 RUNTIME = ThreadRuntime()
@@ -148,10 +149,6 @@ class Skewed(ThreadRuntime):
         return super().now() + timedelta(seconds=self._seconds)
 
 
-def take_all(_mine: Sequence[str], free: Sequence[str], _conductors: int) -> tuple[Sequence[str], Sequence[str]]:
-    return free, ()
-
-
 # Several at once
 
 
@@ -222,9 +219,8 @@ def test_hosts_are_spread_by_many_at_once(store: Store) -> None:
     owners = [f"c{number}:1" for number in range(4)]
 
     def balance(owner: str) -> Any:
-        share = lambda mine, free, conductors: spread(mine, free, len(hosts), conductors)  # noqa: E731
         for _ in range(4):
-            owned = store.watches.balance(owner, 60, hosts, share)
+            owned = store.watches.balance(owner, 60, hosts, partial(spread, owner))
         return owned
 
     together(*(partial(balance, owner) for owner in owners))

@@ -13,6 +13,7 @@ from sqlalchemy import text, update
 from livemig import context
 from livemig.cli import manage
 from livemig.db import models
+from livemig.db.engine import newest_revision
 from livemig.db.store import Store
 from livemig.facts import HostFacts, MigrationRequest, Policy, Presence, ServerFacts
 from livemig.testing.fleet import guest_uuid
@@ -40,7 +41,7 @@ def world(here: Here, capsys: pytest.CaptureFixture[str]) -> Store:
     manage.main([*here.arguments, "db", "sync"])
     store = here.store()
     store.hosts.configure(dict.fromkeys("ab", "192.0.2.1"))
-    store.watches.balance("one:1", 600, "ab", lambda _mine, free, _conductors: (free, ()))
+    store.watches.balance("one:1", 600, "ab", lambda holders, _away: (holders, ()))
     for host in "ab":
         store.hosts.came_up(host, SAID)
     store.servers.see("a", [SEEN])
@@ -153,7 +154,7 @@ def test_a_migration_is_ended_by_a_persons_word(here: Here, capsys: pytest.Captu
 def test_tables_of_another_revision(here: Here, capsys: pytest.CaptureFixture[str], world: Store) -> None:
     with world.database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-    told = "database: the tables are at revision 0001, and this version of livemig needs 0004 => livemig-manage db sync [you]"
+    told = f"database: the tables are at revision 0001, and this version of livemig needs {newest_revision()} => livemig-manage db sync [you]"
     assert examined(here, capsys) == (1, f"{told}\n1 disagreement, 1 left.\n")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import update
 
@@ -21,8 +21,9 @@ LONG_S, ALREADY_S = 30.0, -30.0
 WEB = ServerRow("web", "WEB", "a", "active", 1)
 
 
-def take_all(_mine: Sequence[str], free: Sequence[str], _conductors: int) -> tuple[Sequence[str], Sequence[str]]:
-    return free, ()
+def take_all(holders: Mapping[str, str | None], _away: object) -> tuple[Sequence[str], Sequence[str]]:
+    """What nobody has."""
+    return [host for host, holder in holders.items() if holder is None], ()
 
 
 def end(store: Store, migration: Migration, status: Status = Status.CANCELLED) -> None:

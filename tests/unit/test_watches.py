@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -19,27 +21,55 @@ SAID = HostFacts("a", "QEMU", 7_002_022, 9_000_000, 16, 65536, 60000)
 WEB = ServerFacts("web", "WEB", Presence.RUNNING, 2048, 2)
 
 
-def balance(store: Store, owner: str, hosts: Sequence[str] = HOSTS, seconds: float = 10) -> list[str]:
-    share = lambda mine, free, conductors: spread(mine, free, len(hosts), conductors)  # noqa: E731
-    return sorted(store.watches.balance(owner, seconds, hosts, share))
+def balance(store: Store, owner: str, hosts: Sequence[str] = HOSTS, seconds: float = 10, away: str = "") -> list[str]:
+    return sorted(store.watches.balance(owner, seconds, hosts, partial(spread, owner), away))
 
 
-@pytest.mark.parametrize(
-    ("mine", "free", "hosts", "conductors", "expected"),
-    [
-        ("", "abc", 3, 1, ("abc", "")),
-        ("", "abc", 3, 2, ("ab", "")),
-        ("a", "bc", 3, 2, ("b", "")),
-        ("ab", "c", 3, 2, ("", "")),
-        ("abc", "", 3, 2, ("", "c")),
-        ("abcd", "", 4, 4, ("", "bcd")),
-        ("", "", 4, 3, ("", "")),
-        ("", "", 0, 1, ("", "")),
-    ],
-)
-def test_spread(mine: str, free: str, hosts: int, conductors: int, expected: tuple[str, str]) -> None:
-    taken, let_go = spread(list(mine), list(free), hosts, conductors)
+# who watches each host, by its first letter (- for nobody); what each cannot reach; what one takes, and lets go
+SPREAD: dict[str, tuple[str, dict[str, str], tuple[str, str]]] = {
+    "alone": ("a- b- c-", {"one": ""}, ("abc", "")),
+    "the first of two": ("a- b- c-", {"one": "", "two": ""}, ("ab", "")),
+    "one more": ("ao b- c-", {"one": "", "two": ""}, ("b", "")),
+    "enough": ("ao bo c-", {"one": "", "two": ""}, ("", "")),
+    "too many": ("ao bo co", {"one": "", "two": ""}, ("", "c")),
+    "far too many": ("ao bo co do", {"one": "", "two": "", "three": "", "four": ""}, ("", "bcd")),
+    "no hosts": ("", {"one": "", "two": ""}, ("", "")),
+    "one that another reaches is his": ("ao bo ct", {"one": "a", "two": ""}, ("", "a")),
+    "… and is left to him": ("a- bo ct", {"one": "a", "two": ""}, ("", "")),
+    "what another does not reach is taken beyond the share": ("a- bo ct", {"one": "", "two": "a"}, ("a", "")),
+    "… and not let go for his sake": ("ao bo c- d-", {"one": "", "two": "ab"}, ("", "")),
+    "what he does not reach is kept, something else is let go": ("ao bo co dt", {"one": "", "two": "bc"}, ("", "a")),
+    "he wants none of it": ("ao bo co", {"one": "", "two": "abc"}, ("", "")),
+    "what nobody reaches is anybody's": ("a- bo ct", {"one": "a", "two": "a"}, ("a", "")),
+    "… and stays where it is": ("ao bo ct dt", {"one": "a", "two": "a"}, ("", "")),
+    "nobody reaches anything": ("a- b- c-", {"one": "abc", "two": "abc"}, ("ab", "")),
+}
+NAMES: dict[str, str | None] = {"o": "one", "t": "two", "-": None}
+
+
+@pytest.mark.parametrize("case", SPREAD)
+def test_spread(case: str) -> None:
+    hosts, away, expected = SPREAD[case]
+    taken, let_go = spread("one", {host[0]: NAMES[host[1]] for host in hosts.split()}, away)
     assert ("".join(taken), "".join(let_go)) == expected
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_a_spread_comes_to_rest_with_every_host_at_somebody_who_reaches_it(seed: int) -> None:
+    chance = random.Random(seed)
+    conductors, hosts = [f"c{number}" for number in range(chance.randint(1, 4))], [f"h{number}" for number in range(chance.randint(1, 12))]
+    holders: dict[str, str | None] = {host: chance.choice([None, *conductors]) for host in hosts}
+    away = {each: {host for host in hosts if chance.random() < 0.3} for each in conductors}
+    for _ in range(30):
+        before = dict(holders)
+        for each in chance.sample(conductors, len(conductors)):
+            taken, let_go = spread(each, holders, away)
+            holders |= dict.fromkeys(taken, each) | dict.fromkeys(let_go, None)
+        if holders == before:
+            break
+    assert holders == before, "it goes on for ever"
+    for host, holder in holders.items():
+        assert holder is not None and (host not in away[holder] or all(host in theirs for theirs in away.values()))
 
 
 def test_whoever_lives_alone_watches_all(store: Store) -> None:
@@ -78,6 +108,17 @@ def test_a_silent_conductor_loses_its_hosts(store: Store, runtime: VirtualRuntim
     assert found == HOSTS
     assert balance(store, "one:1") == [], "it lives again, and gets its share when the other lets go"
     assert (balance(store, "two:1"), balance(store, "one:1")) == (["a", "b"], ["c"])
+
+
+def test_a_host_goes_to_who_reaches_it(store: Store) -> None:
+    balance(store, "one:1")
+    balance(store, "two:1", away="b")
+    assert balance(store, "one:1", away="a") == ["b", "c"]
+    assert balance(store, "two:1", away="b") == ["a"]
+    assert balance(store, "two:1", away="ab") == ["a"], "nobody reaches it"
+    assert balance(store, "one:1") == ["b", "c"]
+    assert balance(store, "two:1", away="ab") == []
+    assert balance(store, "one:1") == HOSTS
 
 
 def test_only_one_s_own_hosts_are_taken(store: Store) -> None:
