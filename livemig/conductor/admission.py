@@ -7,7 +7,7 @@ one of them ends; and whoever waits is the oldest one day.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from livemig.conf import Limits
@@ -98,6 +98,11 @@ def stranded(queued: Sequence[Place], admitted: Sequence[Place], limits: Limits)
             _take((total, outgoing), place.id)
             found.append(place.id)
     return found, full
+
+
+def after(queued: Sequence[Place], admitted: Sequence[Place], started: Collection[int]) -> tuple[Sequence[Place], Sequence[Place]]:
+    """Who is queued and who has his place, once these have started."""
+    return [place for place in queued if place.id not in started], [*admitted, *(place for place in queued if place.id in started)]
 
 
 def _ordered(queued: Sequence[Place], gates: _Gates) -> list[Place]:

@@ -100,6 +100,10 @@ class Attempt:
         self._recovery: Recovery | None = None  # while post-copy is interrupted
         self._written_at = float("-inf")
 
+    @property
+    def hosts(self) -> tuple[str, str]:
+        return self._source.name, self._destination.name
+
     def start(self, plan: Plan) -> None:
         """Have `run()` tell libvirt, once it hears what both hosts say. The migration's time begins to count now."""
         self._plan = plan

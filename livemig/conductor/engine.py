@@ -5,7 +5,7 @@ Whatever it holds is also in the database, under its lease; another conductor, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -86,7 +86,7 @@ class Engine:
             attempt.wake()
             return
         migration = self._store.migrations.get(migration_id)
-        if migration.status is Status.ACCEPTED and not self._stopping.is_set() and self._leases.claim(migration_id):
+        if migration.status is Status.ACCEPTED and self._may_take_up(migration) and self._leases.claim(migration_id):
             self._runtime.start(f"accept-{migration_id}", self._accept_alone, migration_id)
         elif migration.status is Status.CANCELLED and migration.started_at is None:
             self._announcer.tell(migration, "abort.start", "abort.end")
@@ -136,12 +136,14 @@ class Engine:
         def choose(queued: Sequence[Place], admitted: Sequence[Place]) -> tuple[Sequence[int], Mapping[int, str]]:
             nonlocal seen
             seen = queued, admitted
-            return admission.choose(queued, admitted, self._limits)
+            starting, waiting = admission.choose(queued, admitted, self._limits)
+            ends = {place.id: (place.source, place.destination) for place in queued}
+            return [number for number in starting if not self._inventory.is_for_others(*ends[number])], waiting
 
         started = self._leases.admit(choose)
         for migration in started:
             self._begin(migration)
-        self._redirection.look(*_after(*seen, {migration.id for migration in started}), self._limits)
+        self._redirection.look(*admission.after(*seen, {migration.id for migration in started}), self._limits)
 
     def _redirected(self, migration_id: int, situation: Situation) -> None:
         self._remember(migration_id, situation)
@@ -161,7 +163,7 @@ class Engine:
     def adopt(self) -> None:
         """Take up every open migration whose lease is free: its conductor is gone."""
         for migration in self._store.migrations.orphans():
-            if not self._stopping.is_set() and not self._leases.works_on(migration.id) and self._leases.claim(migration.id):
+            if self._may_take_up(migration) and not self._leases.works_on(migration.id) and self._leases.claim(migration.id):
                 LOG.info("Migration %s of server %s taken up in status %s", migration.uuid, migration.server_uuid, migration.status)
                 self._store.migrations.record(migration.id, ("conductor", f"taken up by {self._owner}"))
                 self._take_up(self._store.migrations.get(migration.id))
@@ -169,6 +171,16 @@ class Engine:
         for migration_id in self._store.files.to_tidy(self._leases.seconds):
             if not self._stopping.is_set() and not self._leases.works_on(migration_id):
                 self._runtime.start(f"tidy-{migration_id}", self._despite_database, partial(self._tidy, migration_id))
+
+    def _may_take_up(self, migration: Migration) -> bool:
+        return not self._stopping.is_set() and not self._inventory.is_for_others(migration.source, migration.destination or migration.requested_host)
+
+    def hand_over(self) -> None:
+        """Leave those whose hosts another conductor reaches, and this one does not any more, to that one."""
+        for number, attempt in list(self._attempts.items()):
+            if self._leases.held(number) and self._inventory.is_for_others(*attempt.hosts, since_balance=True):
+                self._store.migrations.record(number, ("conductor", f"left by {self._owner} to another that reaches {' and '.join(attempt.hosts)}"))
+                self._leases.give_up(number)
 
     def _take_up(self, migration: Migration) -> None:
         if migration.status is Status.ACCEPTED:
@@ -238,8 +250,8 @@ class Engine:
     def _attempt(self, migration: Migration) -> Attempt | None:
         ends = self._ends(migration)
         if ends is None:
-            self._unwatched(migration)
-            return None
+            LOG.error("Migration %s: %s or %s is not in enabled_hosts any more", migration.uuid, migration.source, migration.destination)
+            return None  # nothing can be asked, so nothing is decided: it is tried again when the lease has expired
         memory_mib = self._store.servers.get(migration.server_uuid).memory_mib
         source, destination = ends
         resumption = planning.resumption(destination.settings, migration.policy)
@@ -365,10 +377,6 @@ class Engine:
         source, destination = self._inventory.get(migration.source), self._inventory.get(migration.destination or "")
         return None if source is None or destination is None else (source, destination)
 
-    def _unwatched(self, migration: Migration) -> None:
-        """A host was taken out of enabled_hosts: nothing can be asked, so nothing is decided. It is tried again when the lease has expired."""
-        LOG.error("Migration %s: %s or %s is not in enabled_hosts any more", migration.uuid, migration.source, migration.destination)
-
     def _look_again(self, server: str, hosts: Iterable[str]) -> None:
         """What changed between the verdict and the final transaction was kept from the server's row: have it seen now."""
         for watcher in filter(None, map(self._inventory.get, hosts)):
@@ -387,8 +395,3 @@ class Engine:
 
     def _pace(self) -> Pace:
         return Pace(self._conf.conductor.monitor_interval, self._conf.conductor.progress_interval)
-
-
-def _after(queued: Sequence[Place], admitted: Sequence[Place], started: Collection[int]) -> tuple[Sequence[Place], Sequence[Place]]:
-    """Who is queued and who has his place, once these have started."""
-    return [place for place in queued if place.id not in started], [*admitted, *(place for place in queued if place.id in started)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeVar
 
 from oslo_log import log
@@ -12,7 +11,7 @@ from oslo_log import log
 from livemig import exceptions
 from livemig.conductor.agents import Agents
 from livemig.conductor.asking import Asking
-from livemig.conductor.spread import spread
+from livemig.conductor.spread import is_for_others, spread
 from livemig.conf import HostSettings
 from livemig.db.store import Store
 from livemig.db.watches import Sight
@@ -255,6 +254,7 @@ class Inventory:
         self._lease_s = lease_s
         self._runtime = runtime
         self._watchers: dict[str, Watcher] = {}
+        self._away: Mapping[str, Set[str]] = {}  # what each conductor did not reach at the last balance
         self._asking = Asking(runtime)
 
     def follow(self, settings: Mapping[str, HostSettings]) -> None:
@@ -275,10 +275,24 @@ class Inventory:
     def balance(self) -> None:
         """Say that this conductor lives and what it cannot reach, take its share of the hosts, and let go of what is more, or what only others reach."""
         watchers = dict(self._watchers)
-        away = [name for name, watcher in watchers.items() if watcher.settled.is_set() and not watcher.reached.is_set()]
-        owned = self._store.watches.balance(self._owner, self._lease_s, watchers, partial(spread, self._owner), away)
+        owned = self._store.watches.balance(self._owner, self._lease_s, watchers, self._spread, self._not_reached(watchers))
         for name, watcher in watchers.items():
             watcher.own(owned.get(name))
+
+    def is_for_others(self, *hosts: str | None, since_balance: bool = False) -> bool:
+        """Whether another conductor reaches all these hosts, and this one does not now; or also did not when it said so last, `since_balance`."""
+        concerned = set(filter(None, hosts))
+        mine = self._not_reached(concerned & self._away.get(self._owner, set()) if since_balance else concerned)
+        return is_for_others(self._owner, concerned, {**self._away, self._owner: mine})
+
+    def _not_reached(self, hosts: Iterable[str]) -> Set[str]:
+        """Of those that were tried."""
+        found = {name: self._watchers.get(name) for name in hosts}
+        return {name for name, watcher in found.items() if watcher is not None and watcher.settled.is_set() and not watcher.reached.is_set()}
+
+    def _spread(self, holders: Mapping[str, str | None], away: Mapping[str, Set[str]]) -> tuple[Sequence[str], Sequence[str]]:
+        self._away = away
+        return spread(self._owner, holders, away)
 
     def stop(self, seconds: float = _STOP_S) -> None:
         """End all connections; those that hang are left behind after so many seconds."""

@@ -77,6 +77,11 @@ class Leases:
             if asked < since and (number in wanted or since - asked > self.seconds):
                 del self._since[number]
 
+    def give_up(self, migration_id: int) -> None:
+        """Leave one to another conductor, at once."""
+        self._since.pop(migration_id, None)
+        self._store.migrations.release(self.owner, migration_id)
+
     def surrender(self) -> None:
         """Act on nothing any more; the database is told apart."""
         self._surrendered = True

@@ -91,7 +91,7 @@ class Conductor:
     def _keep_leases(self) -> None:
         """Each step is tried again after a third of the lease, whatever becomes of the others."""
         while True:
-            for step in (self._leases.renew, self.inventory.balance, self.engine.adopt):
+            for step in (self._leases.renew, self.engine.hand_over, self.inventory.balance, self.engine.adopt):
                 if not self._stopping.is_set():
                     self._keep(step)
             if self._stopping.wait(self._leases.seconds / 3):

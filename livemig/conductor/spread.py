@@ -1,15 +1,18 @@
-"""How hosts are spread over the conductors that live: each watches as many as the others, give or take, and none that only another one reaches. Pure."""
+"""How hosts are spread over the conductors that live: each watches as many as the others, give or take, and none that only another one reaches. Pure.
+
+`away` says which hosts each living conductor cannot reach.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 
 
-def spread(me: str, holders: Mapping[str, str | None], away: Mapping[str, Collection[str]]) -> tuple[Sequence[str], Sequence[str]]:
+def spread(me: str, holders: Mapping[str, str | None], away: Mapping[str, Set[str]]) -> tuple[Sequence[str], Sequence[str]]:
     """The hosts that conductor `me` takes, of those that nobody watches, and those that it lets go, of its own.
 
-    `holders` says who watches each host, and `away` which hosts each living conductor cannot reach. A host that nobody reaches is anybody's.
+    `holders` says who watches each host. One that nobody reaches is anybody's.
     """
     able = {host: [each for each in away if host not in away[each]] or list(away) for host in holders}
     held = Counter(holders.values())
@@ -29,3 +32,8 @@ def spread(me: str, holders: Mapping[str, str | None], away: Mapping[str, Collec
         if len(kept) + len(taken) < share or not is_wanted(host):
             taken.append(host)
     return taken, [host for host, holder in holders.items() if holder == me and host not in kept]
+
+
+def is_for_others(me: str, hosts: Collection[str], away: Mapping[str, Set[str]]) -> bool:
+    """Whether what concerns all these hosts is better done by another conductor: there is one that reaches them all, and `me` does not."""
+    return not away.get(me, set()).isdisjoint(hosts) and any(theirs.isdisjoint(hosts) for theirs in away.values())

@@ -317,9 +317,9 @@ class Migrations:
             session.execute(update(migration).where(*rule).values(lease_expires_at=self.later(session, seconds)))
             return set(session.scalars(select(migration.id).where(*rule)))
 
-    def release(self, owner: str) -> None:
-        """Free all leases of `owner`, which is about to stop."""
-        self._release(models.Migration.lease_owner == owner)
+    def release(self, owner: str, *numbers: int) -> None:
+        """Free the leases of `owner` on these migrations; on all, if none is named."""
+        self._release(models.Migration.lease_owner == owner, *([models.Migration.id.in_(numbers)] if numbers else []))
 
     def release_former(self, owner: str) -> None:
         """Free the leases of former lives of `owner`."""

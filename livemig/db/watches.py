@@ -8,7 +8,7 @@ before the host was asked: what somebody learned before he was frozen is not wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, insert, select, update
@@ -21,7 +21,7 @@ from livemig.db.engine import Database, retried
 
 _PART = 500  # names in one statement
 
-Spread = Callable[[Mapping[str, str | None], Mapping[str, Collection[str]]], tuple[Collection[str], Collection[str]]]
+Spread = Callable[[Mapping[str, str | None], Mapping[str, Set[str]]], tuple[Collection[str], Collection[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Watches:
             _give(session, let_go, None)
             return {host: watches[host][1] + (host in take) for host in (set(mine) | set(take)) - set(let_go)}
 
-    def _beat(self, session: Session, owner: str, seconds: float, away: Collection[str]) -> Mapping[str, Collection[str]]:
+    def _beat(self, session: Session, owner: str, seconds: float, away: Collection[str]) -> Mapping[str, Set[str]]:
         """Whoever lives now, and what each cannot reach."""
         table = models.Base.metadata.tables["conductors"]
         beat = {"expires_at": self._clock.later(session, seconds), "away": sorted(away)}

@@ -213,6 +213,11 @@ def test_a_host_is_watched_by_who_reaches_it(make: Make) -> None:
     cluster.guest()
     web = cluster.by_hand()
     owner, other = cluster.watcher_of("node1")
+    cluster.fleet.cut(other.process.name, "node1")
+    cluster.runtime.sleep(60)
+    assert [host.up for host in cluster.store.hosts.all()] == [True] * 3
+    cluster.fleet.heal(other.process.name, "node1")
+    cluster.settle()
     cluster.fleet.cut("node1", owner.process.name)
     cluster.wait(lambda: cluster.store.watches.all()["node1"] == other.owner, 60)
     cluster.runtime.sleep(1)
@@ -250,18 +255,6 @@ def test_who_was_frozen_writes_nothing_old(make: Make) -> None:
     web.suspend()
     cluster.runtime.sleep(1)
     assert cluster.store.servers.get(WEB).vm_state == "paused"
-
-
-def test_a_host_is_up_if_its_watcher_says_so(make: Make) -> None:
-    cluster = make(2)
-    owner, other = cluster.watcher_of("node1")
-    cluster.fleet.cut(other.process.name, "node1")
-    cluster.runtime.sleep(60)
-    assert [host.up for host in cluster.store.hosts.all()] == [True] * 3
-    cluster.fleet.heal(other.process.name, "node1")
-    cluster.fleet.cut(owner.process.name, "node1")
-    cluster.runtime.sleep(60)
-    assert [host.up for host in cluster.store.hosts.all()] == [False, True, True]
 
 
 @pytest.mark.parametrize("asked", [0, 1])
@@ -321,6 +314,53 @@ def reach(cluster: Cluster, status: Status) -> Life:
         cluster.store.migrations.claim(cluster.last().id, one.owner, 10)
     cluster.wait(cluster.is_in(status))
     return one
+
+
+@pytest.mark.parametrize("host", ["node1", "node2"])
+def test_it_is_left_to_who_reaches_its_hosts(make: Make, host: str) -> None:
+    """It runs, and its conductor is cut off from one of its hosts: another follows it, with all that was wished."""
+    cluster = make(2)
+    slow(cluster)
+    one, two = cluster.lives
+    cluster.begin(one)
+    cluster.wait(cluster.is_in(Status.RUNNING))
+    cluster.runtime.sleep(5)
+    cluster.fleet.cut(host, one.process.name)
+    cluster.wait(lambda: not one.conductor.inventory.get(host).reached.is_set())  # type: ignore[union-attr]
+    cluster.wait(cluster.taken_up_by(two), ADOPTED_S)
+    assert f"left by {one.owner} to another that reaches node1 and node2" in cluster.story()
+    assert cluster.store.migrations.ask_abort(cluster.last(), context.system())
+    cluster.wait(cluster.is_in(Status.CANCELLED), 20)
+    assert cluster.fleet.running_on(WEB) == ["node1"]
+
+
+def test_it_is_begun_by_who_reaches_its_hosts(make: Make) -> None:
+    """Whichever conductor is told of it, and whoever finds a place for it."""
+    cluster = make(2)
+    slow(cluster)
+    cluster.guest("db")
+    one = cluster.lives[0]
+    cluster.fleet.cut("node1", one.process.name)
+    cluster.runtime.sleep(60)
+    cluster.begin(one)
+    cluster.begin(one, DB)
+    cluster.wait(lambda: cluster.last().status is cluster.last(DB).status is Status.COMPLETED, 300)
+    assert one.owner not in cluster.story() + cluster.story(DB)
+
+
+def test_it_stays_where_it_is_when_nobody_reaches_both_hosts(make: Make) -> None:
+    cluster = make(2)
+    slow(cluster)
+    one, two = cluster.lives
+    cluster.begin(one)
+    cluster.wait(cluster.is_in(Status.RUNNING))
+    cluster.fleet.cut("node1", one.process.name)
+    cluster.fleet.cut("node2", two.process.name)
+    cluster.runtime.sleep(120)
+    assert cluster.last().status is Status.RUNNING and "taken up by" not in cluster.story()
+    cluster.fleet.heal("node1", one.process.name)
+    cluster.wait(cluster.is_in(Status.COMPLETED), 60)
+    assert "taken up by" not in cluster.story()
 
 
 @pytest.mark.parametrize("status", [Status.ACCEPTED, Status.QUEUED, Status.PREPARING, Status.RUNNING])

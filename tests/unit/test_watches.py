@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from livemig.conductor.spread import spread
+from livemig.conductor.spread import is_for_others, spread
 from livemig.db.store import Store
 from livemig.db.watches import Sight
 from livemig.facts import HostFacts, Presence, ServerFacts
@@ -50,7 +50,7 @@ NAMES: dict[str, str | None] = {"o": "one", "t": "two", "-": None}
 @pytest.mark.parametrize("case", SPREAD)
 def test_spread(case: str) -> None:
     hosts, away, expected = SPREAD[case]
-    taken, let_go = spread("one", {host[0]: NAMES[host[1]] for host in hosts.split()}, away)
+    taken, let_go = spread("one", {host[0]: NAMES[host[1]] for host in hosts.split()}, {each: set(theirs) for each, theirs in away.items()})
     assert ("".join(taken), "".join(let_go)) == expected
 
 
@@ -70,6 +70,23 @@ def test_a_spread_comes_to_rest_with_every_host_at_somebody_who_reaches_it(seed:
     assert holders == before, "it goes on for ever"
     for host, holder in holders.items():
         assert holder is not None and (host not in away[holder] or all(host in theirs for theirs in away.values()))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "away", "expected"),
+    [
+        ("ab", {"one": "", "two": ""}, False),
+        ("ab", {"one": "a", "two": ""}, True),
+        ("ab", {"one": "c", "two": ""}, False),
+        ("ab", {"one": "a", "two": "b"}, False),
+        ("ab", {"one": "a", "two": "b", "three": "c"}, True),
+        ("ab", {"one": "ab"}, False),
+        ("ab", {"two": ""}, False),
+        ("", {"one": "a", "two": ""}, False),
+    ],
+)
+def test_what_is_for_others(hosts: str, away: dict[str, str], expected: bool) -> None:
+    assert is_for_others("one", set(hosts), {each: set(theirs) for each, theirs in away.items()}) == expected
 
 
 def test_whoever_lives_alone_watches_all(store: Store) -> None:
