@@ -320,7 +320,7 @@ def test_what_nobody_takes_up(service: Service) -> None:
 
 def test_a_conductor_that_fell_silent(service: Service) -> None:
     service.conductor.stop()
-    service.store.watches.balance("dead:1", 10, HOSTS, lambda _mine, free, _conductors: (free, ()))
+    service.store.watches.balance("dead:1", 10, HOSTS, lambda holders, _away: (holders, ()))
     service.runtime.sleep(20)
     assert found(service) == ["conductor dead:1 fell silent without another to replace it", "no conductor lives (open migrations: 0)"]
 
