@@ -140,6 +140,8 @@ def _translated() -> Iterator[None]:
         yield
     except _AWAY as error:
         raise exceptions.DatabaseUnavailable from error
+    except db_exception.DBDeadlock:
+        raise  # it is tried again (`retried`), although its state says the same as a server that shuts down
     except db_exception.DBError as error:
         if not _is_away(error.inner_exception):
             raise
@@ -183,12 +185,13 @@ def _is_away(error: BaseException | None) -> bool:
     if isinstance(error, sqlalchemy_exceptions.InterfaceError):
         return True  # the connection was closed under the driver's feet
     original = getattr(error, "orig", None)
+    if next(iter(getattr(original, "args", ())), None) in _NUMBERS:
+        return True
     state = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)
     if isinstance(state, str):
         return state.startswith(_STATES)
-    if type(original).__module__.startswith("psycopg"):
-        return type(original).__name__ in ("DatabaseError", "InterfaceError")  # of libpq's own, without a word of the server's
-    return next(iter(getattr(original, "args", ())), None) in _NUMBERS
+    libpq = type(original).__module__.startswith("psycopg")
+    return libpq and type(original).__name__ in ("DatabaseError", "InterfaceError")  # of its own, without a word of the server's
 
 
 def retried(function: Callable[..., T]) -> Callable[..., T]:

@@ -26,9 +26,10 @@ def postgresql(name: str, state: str | None, text: str = "", closed: bool = Fals
     return passed_on("postgresql+psycopg2", original, closed)
 
 
-def mariadb(number: int, text: str = "") -> Exception:
+def mariadb(number: int, text: str = "", state: str = "HY000") -> Exception:
+    """An error of PyMySQL's as the server's packet makes it; HY000 is the SQLSTATE of whatever has none of its own."""
     try:
-        pymysql.err.raise_mysql_exception(b"\xff" + number.to_bytes(2, "little") + text.encode())
+        pymysql.err.raise_mysql_exception(b"\xff" + number.to_bytes(2, "little") + f"#{state}{text}".encode())
     except pymysql.err.Error as original:
         return passed_on("mysql+pymysql", original)
     raise AssertionError
@@ -119,12 +120,13 @@ def test_it_is_not(database: Database, what: str) -> None:
     "error",
     [
         postgresql("OperationalError", "40P01", "deadlock detected"),
-        mariadb(1213, "Deadlock found when trying to get lock"),
+        mariadb(1213, "Deadlock found when trying to get lock", "40001"),
+        mariadb(1205, "Lock wait timeout exceeded"),
         mariadb(1020, "Record has changed since last read in table 'x'"),
     ],
-    ids=["PostgreSQL", "MariaDB", "MariaDB, changed"],
+    ids=["PostgreSQL", "MariaDB", "MariaDB, waited", "MariaDB, changed"],
 )
-def test_who_loses_again_and_again_finds_it_away(error: Exception) -> None:
+def test_who_loses_again_and_again_finds_it_away(database: Database, error: Exception) -> None:
     """Five more tries; it may be won meanwhile."""
     tries: list[int] = []
 
@@ -132,7 +134,8 @@ def test_who_loses_again_and_again_finds_it_away(error: Exception) -> None:
     def transaction(wins_at: int) -> str:
         tries.append(len(tries))
         if len(tries) < wins_at:
-            raise error
+            with database.write():
+                raise error
         return "done"
 
     assert transaction(3) == "done" and len(tries) == 3
