@@ -85,7 +85,7 @@ class Host:
         return self.up and not self.forced_down
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which takes several times as long: a choice makes one for every host
 class HostState:
     """What a choice looks at in a row of `hosts`; the fields are those of `Host`."""
 

@@ -17,7 +17,7 @@ AFFINITY = "livemig:affinity_group"  # keys of a server's user metadata; the val
 ANTI_AFFINITY = "livemig:anti_affinity_group"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `HostState`
 class Candidate:
     """A host with what is on it and what is on its way to it. `friends` and `foes` are servers of the same affinity and anti-affinity group there."""
 
@@ -108,15 +108,15 @@ def weighed(left: Sequence[Candidate], multipliers: Mapping[str, float]) -> list
     """(weight, name) of these hosts, the heaviest first; those of the same weight by name."""
     totals = dict.fromkeys((candidate.host.name for candidate in left), 0.0)
     for option, weight in WEIGHTS.items():
-        for candidate, share in zip(left, _spread([weight(candidate) for candidate in left]), strict=True):
-            totals[candidate.host.name] += multipliers[option] * share
+        for name, share in zip(totals, _spread([weight(candidate) for candidate in left]), strict=False):
+            totals[name] += multipliers[option] * share
     return sorted(((round(total, 6), name) for name, total in totals.items()), key=lambda pair: (-pair[0], pair[1]))
 
 
 def _spread(values: Sequence[float]) -> list[float]:
-    """0 for the least, 1 for the most; 0 for all where all are the same (nova/weights.py, normalize)."""
+    """0 for the least, 1 for the most; nothing where all are the same (nova/weights.py, normalize)."""
     least, most = min(values, default=0), max(values, default=0)
-    return [(value - least) / (most - least) if most > least else 0.0 for value in values]
+    return [(value - least) / (most - least) for value in values] if most > least else []
 
 
 def foes_at(host: str, members: Iterable[Member], migration: int) -> int:
