@@ -90,7 +90,10 @@ FILTERS: tuple[Callable[[Candidate], str | None], ...] = (up, enabled, not_faile
 
 def refused(candidate: Candidate) -> str | None:
     """What the first filter that refuses the host says."""
-    return next(filter(None, (accepts(candidate) for accepts in FILTERS)), None)
+    for accepts in FILTERS:
+        if reason := accepts(candidate):
+            return reason
+    return None
 
 
 WEIGHTS: Mapping[str, Callable[[Candidate], float]] = {

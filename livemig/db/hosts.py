@@ -94,9 +94,9 @@ class Hosts:
             return [to_host(row) for row in rows]
 
     def states(self) -> list[records.HostState]:
-        """What a choice looks at in each configured host, by name."""
+        """What a choice looks at in each configured host."""
         with self._database.read() as session:
-            rows = session.execute(select(*HOST_STATE).where(models.Host.configured).order_by(models.Host.name))
+            rows = session.execute(select(*HOST_STATE).where(models.Host.configured)).all()
             return [records.HostState(*row) for row in rows]
 
     def named(self, names: Iterable[str]) -> dict[str, records.Host]:
