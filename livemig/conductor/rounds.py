@@ -48,7 +48,7 @@ class Rounds:
     def make(self) -> None:
         """One round. Raises DatabaseUnavailable."""
         watches, hosts = self._store.watches.all(), list(self._conf.enabled_hosts)
-        mine = [host for host in hosts if watches.get(host) == self._owner]
+        mine = [host for host in hosts if watches.get(host) == self._owner and self._was_looked_at(host)]
         found = {each.key: each for part in _parts(mine) for each in self._examine(part, hosts)}
         if self._stopping.is_set():
             return
@@ -94,6 +94,11 @@ class Rounds:
         """Those that are connected to: whoever is away is known to be, and would only be waited for."""
         watchers = ((host, self._inventory.get(host)) for host in self._conf.enabled_hosts)
         return {host: watcher.hypervisor for host, watcher in watchers if watcher is not None and watcher.hypervisor.connected}
+
+    def _was_looked_at(self, host: str) -> bool:
+        """Or tried in vain. A thousand hosts take a minute after the start: till then their guests are not missing in the database, only not written down yet."""
+        watcher = self._inventory.get(host)
+        return watcher is not None and watcher.settled.is_set()
 
     def _look(self, host: str, server: str) -> bool:
         watcher = self._inventory.get(host)

@@ -152,6 +152,20 @@ def test_what_no_event_has_told(service: Service, kind: str) -> None:
     assert found(service) == []
 
 
+def test_a_host_that_was_not_looked_at_yet_is_left_out(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    """After the start of a large fleet its guests are about to be written down."""
+    guest(service)
+    forget(service)
+    watcher = service.conductor.inventory.get("node1")
+    assert watcher is not None
+    watcher.settled.clear()
+    service.conductor.rounds.make()
+    assert "the database does not know it" not in caplog.text
+    watcher.settled.set()
+    service.conductor.rounds.make()
+    assert "the database does not know it" in caplog.text
+
+
 @pytest.mark.parametrize("kind", CHANGES)
 def test_the_doctor_reads_it_again_beside_the_conductor(service: Service, kind: str) -> None:
     CHANGES[kind](service, guest(service))
