@@ -96,7 +96,7 @@ class Rounds:
         return {host: watcher.hypervisor for host, watcher in watchers if watcher is not None and watcher.hypervisor.connected}
 
     def _was_looked_at(self, host: str) -> bool:
-        """Or tried in vain. A thousand hosts take a minute after the start: till then their guests are not missing in the database, only not written down yet."""
+        """Or tried in vain. A thousand hosts take a minute after the start: till then their guests are not missing in the database, but not yet in it."""
         watcher = self._inventory.get(host)
         return watcher is not None and watcher.settled.is_set()
 
