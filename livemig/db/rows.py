@@ -21,7 +21,7 @@ def _same_names(kind: type[T], row: Any, **converted: Any) -> T:
 
 
 HOST = tuple(getattr(models.Host, field.name) for field in fields(records.Host))
-HOST_STATE = tuple(getattr(models.Host, field.name) for field in fields(records.HostState))
+HOST_STATE = tuple(models.Host.__table__.c[field.name] for field in fields(records.HostState))
 """A choice reads those of every host: a sixth of the time that all columns take."""
 
 
