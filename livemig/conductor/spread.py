@@ -22,16 +22,12 @@ def spread(me: str, holders: Mapping[str, str | None], away: Mapping[str, Set[st
         """By another, who has less than its share."""
         return any(each != me and held[each] < share for each in able[host])
 
-    mine = [host for host, holder in holders.items() if holder == me and me in able[host]]
-    kept = list[str]()
-    for host in sorted(mine, key=lambda host: len(able[host]) > 1):
-        if len(kept) < share or not is_wanted(host):
-            kept.append(host)
-    taken = list[str]()
-    for host in [host for host, holder in holders.items() if holder is None and me in able[host]]:
-        if len(kept) + len(taken) < share or not is_wanted(host):
-            taken.append(host)
-    return taken, [host for host, holder in holders.items() if holder == me and host not in kept]
+    mine, free = ([host for host, holder in holders.items() if holder == whose] for whose in (me, None))
+    watched: dict[str, None] = {}  # from now on, in this order; a dictionary, as there may be a thousand
+    for host in [*sorted(mine, key=lambda host: len(able[host]) > 1), *free]:
+        if me in able[host] and (len(watched) < share or not is_wanted(host)):
+            watched[host] = None
+    return [host for host in watched if holders[host] is None], [host for host in mine if host not in watched]
 
 
 def is_for_others(me: str, hosts: Collection[str], away: Mapping[str, Set[str]]) -> bool:
