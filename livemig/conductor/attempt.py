@@ -102,6 +102,7 @@ class Attempt:
 
     @property
     def hosts(self) -> tuple[str, str]:
+        """The names of source and destination."""
         return self._source.name, self._destination.name
 
     def start(self, plan: Plan) -> None:

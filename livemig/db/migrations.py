@@ -317,9 +317,10 @@ class Migrations:
             session.execute(update(migration).where(*rule).values(lease_expires_at=self.later(session, seconds)))
             return set(session.scalars(select(migration.id).where(*rule)))
 
-    def release(self, owner: str, *numbers: int) -> None:
-        """Free the leases of `owner` on these migrations; on all, if none is named."""
-        self._release(models.Migration.lease_owner == owner, *([models.Migration.id.in_(numbers)] if numbers else []))
+    def release(self, owner: str, migration_id: int | None = None) -> None:
+        """Free the lease of `owner` on a migration; without one, all that it has: it is about to stop."""
+        which = () if migration_id is None else (models.Migration.id == migration_id,)
+        self._release(models.Migration.lease_owner == owner, *which)
 
     def release_former(self, owner: str) -> None:
         """Free the leases of former lives of `owner`."""
