@@ -96,7 +96,7 @@ class Hosts:
     def states(self) -> list[records.HostState]:
         """What a choice looks at in each configured host."""
         with self._database.read() as session:
-            rows = session.execute(select(*HOST_STATE).where(models.Host.__table__.c.configured)).all()
+            rows = session.execute(select(*HOST_STATE).where(models.Base.metadata.tables["hosts"].c.configured)).all()
             return [records.HostState(*row) for row in rows]
 
     def named(self, names: Iterable[str]) -> dict[str, records.Host]:

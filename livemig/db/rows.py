@@ -21,8 +21,8 @@ def _same_names(kind: type[T], row: Any, **converted: Any) -> T:
 
 
 HOST = tuple(getattr(models.Host, field.name) for field in fields(records.Host))
-HOST_STATE = tuple(models.Host.__table__.c[field.name] for field in fields(records.HostState))
-"""A choice reads those of every host: a sixth of the time that all columns take."""
+HOST_STATE = tuple(models.Base.metadata.tables["hosts"].c[field.name] for field in fields(records.HostState))
+"""Of the table itself, without the ORM: a choice reads those of every host, in a sixth of the time that all columns take."""
 
 
 def to_host(row: Iterable[Any]) -> records.Host:

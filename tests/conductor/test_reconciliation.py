@@ -27,6 +27,7 @@ from livemig.testing.runtime import VirtualRuntime
 from tests.conductor.test_several import Cluster
 from tests.conductor.test_several import make as make
 from tests.service import HOSTS, Service
+from tests.unit.test_inspection import take_all
 
 WEB = guest_uuid("web")
 NEVER = {"conductor__reconcile_interval": 0}
@@ -334,7 +335,7 @@ def test_what_nobody_takes_up(service: Service) -> None:
 
 def test_a_conductor_that_fell_silent(service: Service) -> None:
     service.conductor.stop()
-    service.store.watches.balance("dead:1", 10, HOSTS, lambda holders, _away: (holders, ()))
+    service.store.watches.balance("dead:1", 10, HOSTS, take_all)
     service.runtime.sleep(20)
     assert found(service) == ["conductor dead:1 fell silent without another to replace it", "no conductor lives (open migrations: 0)"]
 

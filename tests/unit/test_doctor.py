@@ -21,6 +21,7 @@ from tests.unit.test_cli import FLEET, Here
 from tests.unit.test_cli import here as here
 from tests.unit.test_db import store as store
 from tests.unit.test_db import tables as tables
+from tests.unit.test_inspection import take_all
 
 WEB = guest_uuid("web")
 SAID = HostFacts("", "QEMU", 7_002_022, 9_000_000, 16, 65536, 60000)
@@ -41,7 +42,7 @@ def world(here: Here, capsys: pytest.CaptureFixture[str]) -> Store:
     manage.main([*here.arguments, "db", "sync"])
     store = here.store()
     store.hosts.configure(dict.fromkeys("ab", "192.0.2.1"))
-    store.watches.balance("one:1", 600, "ab", lambda holders, _away: (holders, ()))
+    store.watches.balance("one:1", 600, "ab", take_all)
     for host in "ab":
         store.hosts.came_up(host, SAID)
     store.servers.see("a", [SEEN])
