@@ -28,6 +28,7 @@ from livemig.runtime import Event, Runtime
 
 LOG = log.getLogger(__name__)
 
+READ_AGAIN = "The configuration was read again"  # logged once it is in force
 _LOOK_FOR_SIGNALS_S = 1.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _END_S = 9.0  # after such a signal; conductor.stop() and the requests have less
@@ -156,6 +157,6 @@ def _reload(conf: Any, conductor: Conductor, module: Any) -> None:
         if conf.libvirt.driver == "mock":
             module.reload(conf.mock.fleet)
         conductor.reload()
-        LOG.info("The configuration was read again")
+        LOG.info(READ_AGAIN)
     except Exception:
         LOG.exception("The configuration could not be read again; the former one stays in force")

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from livemig import conf as configuration
 from livemig import context, exceptions
+from livemig.conductor.verdict import Verdict
 from livemig.facts import MigrationRequest
 from livemig.hypervisor.metadata import OWN
 from livemig.records import Migration
@@ -385,7 +386,7 @@ def test_an_abort_while_another_destination_is_chosen(tmp_path: Path, runtime: V
     with serving(tmp_path, runtime, **FORBEARING) as service:
         slow(service)
         migration = ask(service, add(service))
-        with when("verdict: the guest is on the source", lambda: service.runtime.start("abort", abort, service, migration)):
+        with when(lambda: service.runtime.start("abort", abort, service, migration), kind="verdict", verdict=Verdict.ON_SOURCE.name):
             service.fleet.latency_s = 0.2
             fail_transfer(service, "node2")
             service.runtime.sleep(0.5)

@@ -426,7 +426,7 @@ def test_what_was_decided_is_not_forgotten(make: Make) -> None:
     )
     web = slow(cluster, dirty_mib_s=900, memory_mib=1024)
     cluster.begin(cluster.lives[0])
-    cluster.wait(lambda: "max downtime 400 ms" in cluster.story(), 300, 0.1)
+    cluster.wait(lambda: (cluster.last().remembered or {}).get("downtime_ms") == 400, 300, 0.1)
     cluster.runtime.sleep(1)
     remembered = cluster.last().remembered
     assert remembered is not None and remembered["downtime_ms"] == 400 and remembered["course"]["iteration"] > 0

@@ -108,7 +108,7 @@ def test_a_migration_that_takes_too_long(stage: Stage, guest: Guest, action: str
     guest.set_dirty(20)
     source = guest.where()
     stage.begin(guest)
-    stage.told(guest, "pause: " if action == "force_complete" else "abort: ")
+    stage.told(guest, "pause" if action == "force_complete" else "abort")
     source.heal()
     stage.end(guest, status)
 

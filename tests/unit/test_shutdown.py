@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from livemig.cli.wiring import READ_AGAIN
 from livemig.testing.fleet import guest_uuid
 from tests.unit.test_cli import FLEET, RUNTIME, Here
 
@@ -104,7 +105,7 @@ def test_a_hypervisor_that_hangs(here: Here) -> None:
     with process(here, "livemig-all", lambda: up(here)) as started:
         here.fleet.write_text(FLEET.replace("{name: a}", "{name: a, hung: true}"))
         started.send_signal(signal.SIGHUP)
-        here.wait(lambda: b"The configuration was read again" in (here.directory / "output").read_bytes())
+        here.wait(lambda: READ_AGAIN in (here.directory / "output").read_text())
         answers = asking(here, f"/servers/{WEB}/action", {"pause": None})
         RUNTIME.sleep(0.5)
         assert not answers
