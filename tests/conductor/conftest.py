@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from livemig.testing.runtime import VirtualRuntime
+from tests.conductor.cluster import Cluster, Make
 from tests.service import Service
 
 
@@ -20,3 +22,17 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[VirtualRuntime]:
 def service(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Service]:
     with Service(tmp_path, runtime) as service:
         yield service
+
+
+@pytest.fixture
+def make(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Make]:
+    """Makes a cluster of so many conductors, with these options."""
+    made: list[Cluster] = []
+
+    def build(conductors: int = 2, **options: Any) -> Cluster:
+        made.append(Cluster(tmp_path, runtime, conductors, **options))
+        return made[-1]
+
+    yield build
+    for cluster in made:
+        cluster.close()

@@ -19,8 +19,7 @@ from livemig.microversions import MAX, text
 from livemig.states import Status
 from livemig.testing.fleet import Disk, guest_uuid
 from livemig.testing.runtime import VirtualRuntime
-from tests.conductor.test_several import Make
-from tests.conductor.test_several import make as make
+from tests.conductor.cluster import Make
 from tests.service import DirectClient, Service
 
 WEB, DB = guest_uuid("web"), guest_uuid("db")

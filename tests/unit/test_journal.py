@@ -13,9 +13,6 @@ from livemig.conductor.journal import Journal
 from livemig.db.store import Store
 from livemig.records import Migration
 from livemig.testing.runtime import VirtualRuntime
-from tests.unit.test_db import migration as migration
-from tests.unit.test_db import store as store
-from tests.unit.test_db import tables as tables
 
 
 @pytest.fixture

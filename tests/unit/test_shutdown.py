@@ -18,7 +18,7 @@ import pytest
 
 from livemig.cli.wiring import READ_AGAIN
 from livemig.testing.fleet import guest_uuid
-from tests.unit.test_cli import FLEET, RUNTIME, Here
+from tests.here import FLEET, RUNTIME, Here
 
 WEB = guest_uuid("web")
 LIMIT_S = 10.0
