@@ -89,7 +89,8 @@ def moves_again(service: Service) -> None:
     answer = service.live_migrate(WEB, "node3")
     assert answer.status_int == 202, answer.text
     assert service.wait_idle(WEB, 120).status is Status.COMPLETED
-    assert (source, service.fleet.running_on(WEB)) == (source, ["node3"])
+    assert service.state(WEB) == ("ACTIVE", "node3", None)
+    assert service.fleet.running_on(WEB) == ["node3"] and WEB not in service.fleet.hosts[source].domains
 
 
 def test_an_abort_at_any_time_leaves_the_guest_on_one_host(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_fault(stage: Stage, matrix: Matrix, fault: Fault) -> None:
     stories = {phase: stage.cluster.events(look.migration["id"]) for phase, look in looks.items()}
     for phase, story in stories.items():
         print(f"{fault.name}, {phase.value}:", *story[-12:], sep="\n  ")
-    assert set(Phase) - ticking(stage.guests, stage.cluster.wait) == fault.kills
+    assert set(Phase) - ticking(stage.guests, fault.kills, stage.cluster.wait) == fault.kills
     for phase, guest in stage.guests.items():
         ticks = guest.ticks()
         assert ticks.unbroken, f"{phase}: {ticks}"

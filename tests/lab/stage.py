@@ -48,7 +48,7 @@ class Stage:
             times = self.service.log().count(READ_AGAIN)
             self.service.config.write_text(text)
             self.service.reload()
-            self.service.wait(lambda: self.service.log().count(READ_AGAIN) > times, 20, "the configuration to be read")
+            self.service.wait(lambda: self.service.log().count(READ_AGAIN) > times, 60, "the configuration to be read")
 
     @contextmanager
     def guest(self, name: str, *disks: str, memory_mib: int = 160) -> Iterator[Guest]:
@@ -68,7 +68,7 @@ class Stage:
             found = self.service.get("/v2.1/os-hypervisors")["hypervisors"]
             return len(found) == len(self.lab.hosts) and all(host["state"] == "up" for host in found)
 
-        self.service.wait(up, 20, "the hosts to be up")
+        self.service.wait(up, 60, "the hosts to be up")
 
     @contextmanager
     def reconnected(self, host: Host) -> Iterator[None]:
@@ -76,7 +76,7 @@ class Stage:
         words = CONNECTED % host.name
         times = self.service.log().count(words)
         yield
-        self.service.wait(lambda: self.service.log().count(words) > times, 20, words)
+        self.service.wait(lambda: self.service.log().count(words) > times, 60, words)
         self.wait_for_hosts()
 
     def other(self, guest: Guest) -> Host:
@@ -150,14 +150,14 @@ class Stage:
         """The event log of the latest migration, a line for each event."""
         return "\n".join(f"{event.at} {event.kind}: {event.text}" for event in self.events(guest))
 
-    def wait(self, ready: Any, guest: Guest, what: str, seconds: float = 20) -> None:
+    def wait(self, ready: Any, guest: Guest, what: str, seconds: float = 60) -> None:
         """Wait until `ready()`; a complaint has the event log."""
         try:
             self.service.wait(ready, seconds, what)
         except LabError as error:
             raise AssertionError(f"{str(error).partition(chr(10))[0]}\n{self.story(guest)}\n{self.service.log(-3000)}") from error
 
-    def told(self, guest: Guest, kind: str, seconds: float = 20) -> None:
+    def told(self, guest: Guest, kind: str, seconds: float = 60) -> None:
         """Wait for an event of this kind in the event log of its latest migration."""
         self.wait(lambda: any(event.kind == kind for event in self.events(guest)), guest, f"an event {kind!r}", seconds)
 

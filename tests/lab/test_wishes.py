@@ -65,7 +65,7 @@ def begin(service: Service, guest: Guest) -> int:
 
 def under_way(service: Service, guest: Guest) -> int:
     number = begin(service, guest)
-    service.wait(lambda: service.show(guest.uuid)["progress"] > 0, 20, "progress")
+    service.wait(lambda: service.show(guest.uuid)["progress"] > 0, 60, "progress")
     return number
 
 
@@ -105,7 +105,7 @@ def test_an_abort_leaves_the_guest_running_where_it_is(lab: Lab, service: Servic
     began = RUNTIME.monotonic()
     assert abort(service, guest, number) == 202
     service.wait_idle(guest.uuid)
-    assert RUNTIME.monotonic() - began < 3, story(service, guest)
+    assert RUNTIME.monotonic() - began < 30, story(service, guest)
     assert last(service, guest).status is Status.CANCELLED, story(service, guest)
     assert service.state(guest.uuid) == ("ACTIVE", "node1")
     assert [host.name for host in guest.holders()] == ["node1"]
@@ -129,7 +129,7 @@ def test_a_guest_that_never_converges_completes_by_force(lab: Lab, service: Serv
     guest.set_dirty(200)
     number = under_way(service, guest)
     assert force(service, guest, number) == 202
-    service.wait(lambda: "pause" in kinds(service, guest), 10, "the guest to be paused")
+    service.wait(lambda: "pause" in kinds(service, guest), 60, "the guest to be paused")
     assert force(service, guest, number) == 202  # and again, which changes nothing
     lab.host("node1").heal()
     service.wait_idle(guest.uuid)
@@ -144,7 +144,7 @@ def test_a_forced_guest_goes_on_when_it_stays_after_all(lab: Lab, service: Servi
     guest.set_dirty(200)
     number = under_way(service, guest)
     assert force(service, guest, number) == 202
-    service.wait(lambda: "pause" in kinds(service, guest), 10, "the guest to be paused")
+    service.wait(lambda: "pause" in kinds(service, guest), 60, "the guest to be paused")
     RUNTIME.sleep(1)
     assert lab.host("node1").virsh("domstate", guest.name).strip() == "paused"
     if ends == "aborted":
@@ -155,16 +155,16 @@ def test_a_forced_guest_goes_on_when_it_stays_after_all(lab: Lab, service: Servi
         lab.host("node2").start_daemon()
     service.wait_idle(guest.uuid)
     assert last(service, guest).status is (Status.CANCELLED if ends == "aborted" else Status.FAILED), story(service, guest)
-    service.wait_seen(guest.uuid, ("ACTIVE", "node1"), 5)
+    service.wait_seen(guest.uuid, ("ACTIVE", "node1"))
     assert lab.host("node1").virsh("domstate", guest.name).strip() == "running", story(service, guest)
 
 
 def test_a_guest_that_its_user_paused_stays_so(lab: Lab, service: Service, guest: Guest) -> None:
     assert ask(service, "POST", f"{guest.uuid}/action", {"pause": None}) == 202
-    service.wait_seen(guest.uuid, ("PAUSED", "node1"), 5)
+    service.wait_seen(guest.uuid, ("PAUSED", "node1"))
     number = under_way(service, guest)
     assert force(service, guest, number) == 202
-    service.wait(lambda: NEED_NOT_BE_PAUSED in story(service, guest), 10, "the wish to be read")
+    service.wait(lambda: NEED_NOT_BE_PAUSED in story(service, guest), 60, "the wish to be read")
     assert abort(service, guest, number) == 202
     service.wait_idle(guest.uuid)
     RUNTIME.sleep(1)
