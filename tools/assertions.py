@@ -1,12 +1,13 @@
-#!/usr/bin/env python3
 """Has a test body lost an assertion? Compares the tests of a git revision with those of the working tree, by ast.
 
-    tools/assertions [REVISION]     the revision is HEAD unless named
+    .venv/bin/python tools/assertions.py [REVISION]     the revision is HEAD unless named
 
-What counts as an assertion in a body: each `assert`, each `pytest.raises`, `pytest.warns` and `pytest.fail`, each `raise AssertionError`, and each call of a
-helper that has one of these itself, or calls one that has, found by its name anywhere in tests/. A test that has fewer than before is named, with both
-numbers. So is a test that is gone, unless a test that is new has at least as many: of the same name in another file, or of another name in the same file.
-Ends with status 1 when one is named.
+What counts as an assertion in a body: each `assert`, `pytest.raises`, `pytest.warns`, `pytest.fail` and `raise AssertionError`, and each call of a helper that
+has one of these itself, or calls one that has, found by its name anywhere in tests/. What stands in the message of an assertion counts for nothing.
+
+A test that has fewer than before is told of, with both numbers. So is a test that is gone, unless a new one has at least as many: of the same name in another
+file, or of another name in the same file. Ends with status 1 when there is such a test. Helpers and fixtures are counted alike, all of one name together, wherever they stand; one that has
+fewer is told of only to be looked at: its assertion may stand in the tests now.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CALLS = {"raises", "warns", "fail"}  # of pytest
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-Counts = dict[str, int]  # by "file::Class.test"
+Counts = dict[str, int]  # by "file::Class.test", and by "helper Class.name"
 
 
 def sources_of(revision: str) -> Iterator[tuple[str, str]]:
@@ -36,11 +37,19 @@ def sources_here() -> Iterator[tuple[str, str]]:
 
 
 def counts(sources: Iterator[tuple[str, str]]) -> Counts:
-    """How many assertions each test has."""
+    """How many assertions each test has, and each helper that has any."""
     trees = {path: ast.parse(text) for path, text in sources}
     functions = {f"{path}::{name}": node for path, tree in trees.items() for name, node in _functions(tree, "")}
     asserting = _asserting(functions)
-    return {name: _count(node, asserting) for name, node in functions.items() if name.rpartition("::")[2].rpartition(".")[2].startswith("test_")}
+    found: Counts = {}
+    for name, node in functions.items():
+        number = _count(node, asserting)
+        if node.name.startswith("test_"):
+            found[name] = number
+        elif number:
+            helper = f"helper {name.partition('::')[2]}"
+            found[helper] = found.get(helper, 0) + number
+    return found
 
 
 def lost(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
@@ -52,7 +61,6 @@ def lost(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
                 yield f"{name}: {number} before, {after[name]} now"
         elif heir := _heir(name, number, new):
             del new[heir]
-            print(f"{name} is {heir} now", file=sys.stderr)
         else:
             yield f"{name}: {number} before, and gone"
 
@@ -85,7 +93,16 @@ def _asserting(functions: Mapping[str, Function]) -> set[str]:
 
 
 def _count(function: Function, asserting: set[str]) -> int:
-    return sum(_asserts(node, asserting) for node in ast.walk(function))
+    return sum(_asserts(node, asserting) for node in _walk(function))
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """All that is in it, but for what a failed assertion says."""
+    yield node
+    message = node.msg if isinstance(node, ast.Assert) else None
+    for child in ast.iter_child_nodes(node):
+        if child is not message:
+            yield from _walk(child)
 
 
 def _asserts(node: ast.AST, asserting: set[str]) -> bool:
@@ -107,8 +124,8 @@ def main(words: list[str]) -> int:
         return 0 if {"-h", "--help"} & set(words) else 2
     before, after = counts(sources_of(words[0] if words else "HEAD")), counts(sources_here())
     found = list(lost(before, after))
-    print(*found, f"{len(before)} tests with {sum(before.values())} assertions before, {len(after)} with {sum(after.values())} now", sep="\n")
-    return 1 if found else 0
+    print(*found, f"{len(before)} tests and helpers with {sum(before.values())} assertions before, {len(after)} with {sum(after.values())} now", sep="\n")
+    return 1 if any(not line.startswith("helper ") for line in found) else 0
 
 
 if __name__ == "__main__":
