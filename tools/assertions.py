@@ -6,8 +6,10 @@ What counts as an assertion in a body: each `assert`, `pytest.raises`, `pytest.w
 has one of these itself, or calls one that has, found by its name anywhere in tests/. What stands in the message of an assertion counts for nothing.
 
 A test that has fewer than before is told of, with both numbers. So is a test that is gone, unless a new one has at least as many: of the same name in another
-file, or of another name in the same file. Ends with status 1 when there is such a test. Helpers and fixtures are counted alike, all of one name together, wherever they stand; one that has
-fewer is told of only to be looked at: its assertion may stand in the tests now.
+file, or of another name in the same file. Ends with status 1 when there is such a test.
+
+Helpers and fixtures are counted alike, all of one name together, wherever they stand; one that has fewer is told of only to be looked at: its assertion may
+stand in the tests now.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,12 +41,23 @@ def keystone() -> Iterator[Keystone]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
+    """livemig-all on the mock with one of the ways to log in; started when it is asked for first, and there until the end."""
+    with ExitStack() as stack:
+
+        @cache
+        def started(style: str) -> Stage:
+            keystone = request.getfixturevalue("keystone") if style == "password" else None
+            return stack.enter_context(stages.simulated(tmp_path_factory.mktemp(style), style, keystone))
+
+        yield started
+
+
 @pytest.fixture(scope="session", params=STYLES)
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """livemig-all on the mock; once for each way to log in."""
-    keystone = request.getfixturevalue("keystone") if request.param == "password" else None
-    with stages.simulated(tmp_path_factory.mktemp(request.param), request.param, keystone) as running:
-        yield running
+def stage(request: pytest.FixtureRequest, running: Callable[[str], Stage]) -> Stage:
+    """livemig-all on the mock; in each way to log in."""
+    return running(request.param)
 
 
 @pytest.fixture(scope="session")
