@@ -11,6 +11,11 @@ import pytest
 from livemig.lab import preflight
 from livemig.lab.lab import Lab
 from livemig.runtime import ThreadRuntime
+from tests.drawn import header
+
+
+def pytest_report_header() -> str:
+    return header()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

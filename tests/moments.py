@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from livemig.db.engine import Database
 from livemig.runtime import Runtime
+from tests.memory import MemoryDatabase
 
 
 class When(logging.Handler):
@@ -44,7 +44,7 @@ def when(words: str, deed: Callable[[], object]) -> Iterator[None]:
         logger.setLevel(level)
 
 
-class PatientDatabase(Database):
+class PatientDatabase(MemoryDatabase):
     """Lets others go on before every transaction, so that a seeded scheduler mixes the transactions of several threads."""
 
     def __init__(self, runtime: Runtime, connection: str, **options: Any) -> None:

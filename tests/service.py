@@ -26,10 +26,12 @@ from livemig.diagnostics import Diagnostics
 from livemig.facts import MigrationRequest
 from livemig.policies import Policies
 from livemig.records import Migration
-from livemig.runtime import Runtime, ThreadRuntime
+from livemig.runtime import Runtime
 from livemig.testing.fleet import Fleet
+from livemig.testing.runtime import VirtualRuntime
 from tests.api.documented import Documented
 from tests.api.spec import Validated
+from tests.memory import MemoryDatabase
 
 HOSTS = ("node1", "node2", "node3")
 
@@ -55,17 +57,22 @@ class DirectClient:
 
 
 class Service(AbstractContextManager["Service"]):
-    """API, store and conductor over a fleet of three hosts. `options` are given as group__name, or name for [DEFAULT]."""
+    """API, store and conductor over a fleet of three hosts. `options` are given as group__name, or name for [DEFAULT].
 
-    def __init__(self, directory: Path, runtime: Runtime, client: Any = None, database: Callable[..., Database] = Database, **options: Any) -> None:
+    Without a `database` it is a file in real time, and in memory on a virtual clock.
+    """
+
+    def __init__(self, directory: Path, runtime: Runtime, client: Any = None, database: Callable[..., Any] | None = None, **options: Any) -> None:
         self.runtime = runtime
         self.directory = directory
-        self._patience = 0.02 if isinstance(runtime, ThreadRuntime) else 0.25
+        virtual = isinstance(runtime, VirtualRuntime)
+        self._patience = 0.25 if virtual else 0.02
         self.fleet = Fleet(runtime)
         for name in HOSTS:
             self.fleet.add_host(name)
         # Threads that are real wait for one another's transactions; of a virtual runtime's only one goes at a time, and would wait for itself.
-        self.conf = configured(directory, options, 10 if isinstance(runtime, ThreadRuntime) else 0.01)
+        self.conf = configured(directory, options, 0.01 if virtual else 10)
+        database = database or (MemoryDatabase if virtual else Database)
         self.store = Store(database(self.conf.database.connection, sqlite_synchronous=False), runtime)
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
         self.services = Services(

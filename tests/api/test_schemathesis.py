@@ -1,29 +1,30 @@
 """Requests that the OpenAPI document allows, and such as it does not: no 5xx, no status that it has not, and answers as it says.
 
-LIVEMIG_FUZZ says how many requests, in all microversions together; then they are others every time.
+The requests are drawn from the commit, as many in all microversions together as LIVEMIG_FUZZ says.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from livemig import microversions
+from tests import report
 from tests.api.documented import documented
 from tests.api.world import BANK, GUESTS, SHOP, World
+from tests.drawn import DRAW, amount
 
 pytestmark = pytest.mark.timeout(7200)
 
-REQUESTS = int(os.environ.get("LIVEMIG_FUZZ", 600))
+REQUESTS = amount("fuzz")
 # The first and the last one, and where the live migration, or much else, changes: from the one to the other side.
 VERSIONS = [microversions.MIN, microversions.FORCE, microversions.PAGED_HYPERVISORS, microversions.ASYNCHRONOUS, microversions.UUIDS, microversions.MAX]
 CHECKS = [
@@ -50,7 +51,8 @@ def answered() -> Iterator[Counter[int]]:
     """How often there was each status."""
     answered: Counter[int] = Counter()
     yield answered
-    print(f"\n{answered.total()} requests:", ", ".join(f"{count} of status {status}" for status, count in sorted(answered.items())))
+    counts = ", ".join(f"{count} of status {status}" for status, count in sorted(answered.items()))
+    report.keep("fuzz", f"{answered.total()} requests: {counts}")
 
 
 def things(world: World) -> dict[str, list[str]]:
@@ -96,9 +98,9 @@ def test_the_document_is_true(world: World, answered: Counter[int], version: mic
     tried = [(operation, mode) for operation in (each.ok() for each in schema.get_all_operations()) for mode in modes(operation)]
     for operation, mode in tried:
 
+        @seed(DRAW)
         @settings(
             max_examples=max(1, round(REQUESTS / len(VERSIONS) / len(tried))),
-            derandomize="LIVEMIG_FUZZ" not in os.environ,
             database=None,
             deadline=None,
             phases=[Phase.generate],

@@ -15,16 +15,16 @@ from livemig import conf as configuration
 from livemig import context
 from livemig.conductor.service import Conductor
 from livemig.db.clock import Clock
-from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.facts import MigrationRequest
 from livemig.records import Migration
 from livemig.states import Status
 from livemig.testing.constants import VIR_DOMAIN_PAUSED_POSTCOPY
 from livemig.testing.fleet import Domain, Fleet, guest_uuid
-from livemig.testing.runtime import VirtualRuntime
+from tests.memory import MemoryDatabase
 from tests.service import HOSTS, configured
 from tests.simulation.process import Outages, Process, ProcessDatabase
+from tests.simulation.runtime import GreenletRuntime
 
 WEB, DB = guest_uuid("web"), guest_uuid("db")
 ADOPTED_S = 15.0  # the promise
@@ -70,14 +70,13 @@ class Life:
 class Cluster:
     """Conductors one, two, …, over three hosts."""
 
-    def __init__(self, directory: Path, runtime: VirtualRuntime, conductors: int, **options: Any) -> None:
+    def __init__(self, directory: Path, runtime: GreenletRuntime, conductors: int, **options: Any) -> None:
         self.directory, self.runtime, self.options = directory, runtime, options
         self.fleet = Fleet(runtime)
         for name in HOSTS:
             self.fleet.add_host(name)
-        conf = configured(directory, options, 0.01)
         self.policy = configuration.policy(configured(directory, {**CALMLY, **options}, None))
-        self.database = Database(conf.database.connection, sqlite_synchronous=False)
+        self.database = MemoryDatabase()
         self.store = Store(self.database, runtime)
         self.outages = Outages(runtime.random)
         self.lives: list[Life] = []
@@ -148,7 +147,7 @@ class Cluster:
 
 
 @pytest.fixture
-def make(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Callable[..., Cluster]]:
+def make(tmp_path: Path, runtime: GreenletRuntime) -> Iterator[Callable[..., Cluster]]:
     made: list[Cluster] = []
 
     def build(conductors: int = 2, **options: Any) -> Cluster:
@@ -158,16 +157,6 @@ def make(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Callable[..., Clus
     yield build
     for cluster in made:
         cluster.close()
-
-
-@pytest.fixture
-def runtime(request: pytest.FixtureRequest) -> Iterator[VirtualRuntime]:
-    """One seed is enough here: the simulation has thousands."""
-    runtime = VirtualRuntime(seed=5)
-    yield runtime
-    for task in runtime._tasks[1:]:
-        task.ready = lambda: True
-    runtime.close()
 
 
 Make = Callable[..., Cluster]

@@ -1,6 +1,6 @@
 """The soak: four guests go about three hosts for hours' worth of migrations, with a fault at every fifth. Nothing is lost, and nothing grows.
 
-`tox -e soak` plays it; LIVEMIG_SOAK is how many migrations (200) and LIVEMIG_SEED what they are drawn from (1). Faults that kill the API or every conductor are
+`tox -e soak` and `tools/test --all` play it; LIVEMIG_SOAK is how many migrations, and LIVEMIG_SEED what they are drawn from (1). Faults that kill the API or every conductor are
 drawn in the first quarter only: afterwards the API and the first conductor live on, and what they take of memory and descriptors is compared.
 """
 
@@ -21,13 +21,15 @@ import pytest
 from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.lab import Lab
+from tests import report
+from tests.drawn import amount
 from tests.faults.cluster import RUNTIME, Cluster, Process, cluster
 from tests.faults.faults import Fault, cut_link, heal_link, kill_api, kill_daemon, start_broker, start_daemon, start_database, stop_broker, stop_database
 from tests.faults.stage import Look, describe, lie, look_at, rests, ticking
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(7200)]
 
-MIGRATIONS = int(os.environ.get("LIVEMIG_SOAK", "200"))
+MIGRATIONS = amount("soak")
 SEED = int(os.environ.get("LIVEMIG_SEED", "1"))
 GUESTS = 4
 MEMORY_MIB = 96
@@ -129,7 +131,7 @@ def test_soak(lab: Lab, service: Cluster) -> None:
         if begun // SAMPLE_EVERY > sampled_at // SAMPLE_EVERY:
             samples[begun], sampled_at = {process.name: sample(process) for process in service.processes}, begun
             print(f"{begun}: {samples[begun]}", flush=True)
-    print(f"seed {SEED}: {begun} migrations, {faults} faults: {ends}\n{table(samples)}")
+    report.keep("soak", f"seed {SEED}: {begun} migrations, {faults} faults: {ends}\n{table(samples)}")
     assert ticking(guests, service.wait) == set(guests)
     for guest in guests.values():
         assert guest.ticks().unbroken and len(guest.holders()) == 1
