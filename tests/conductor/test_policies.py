@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.service import Service
 WEB = guest_uuid("web")
 Make = Callable[..., Service]
 # Several at once, and looks that are rarer than they are: minutes go by here.
-CALMLY: dict[str, object] = {"max_concurrent_live_migrations": 0, "conductor__monitor_interval": 1.0, "conductor__progress_interval": 2.0}
+CALMLY: dict[str, Any] = {"max_concurrent_live_migrations": 0, "conductor__monitor_interval": 1.0, "conductor__progress_interval": 2.0}
 
 
 @pytest.fixture(params=range(2), ids=lambda seed: f"seed{seed}")
@@ -36,7 +37,7 @@ def make(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Make]:
     """A service whose options of [libvirt] are given without their prefix; node1 sends 100 MiB/s, and its guest web dirties more."""
     with ExitStack() as stack:
 
-        def made(dirty_mib_s: float = 500, state: str = "running", lease_time: int = 10, **options: object) -> Service:
+        def made(dirty_mib_s: float = 500, state: str = "running", lease_time: int = 10, **options: Any) -> Service:
             given = {f"libvirt__live_migration_{name}": value for name, value in options.items()} | {"conductor__lease_time": lease_time}
             service = stack.enter_context(Service(tmp_path, runtime, **{**CALMLY, **given}))
             service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
