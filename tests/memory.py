@@ -36,10 +36,10 @@ class _Tables:
         self._empty.backup(self._raw)
 
 
-class MemoryDatabase:
-    """`livemig.db.engine.Database` for one test: the tables of this process, emptied. One at a time, and of one thread of the operating system."""
+class MemoryDatabase(Database):
+    """The database of one test: the tables of this process, emptied. One at a time, and of one thread of the operating system."""
 
-    def __init__(self, _connection: str = "", **_options: Any) -> None:
+    def __init__(self, _connection: str = "", **_options: Any) -> None:  # the engine is made once for all of them
         self._tables = _tables()
         self._tables.empty()
 

@@ -37,9 +37,9 @@ def summary(directory: Path) -> str:
     """What the run came to, as Markdown."""
     cases = etree.parse(directory / "tests.xml").findall(".//testcase")
     ends = Counter(case[0].tag if len(case) and case[0].tag in ("failure", "error", "skipped") else "passed" for case in cases)
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = {}
     for case in cases:
-        seconds[_file(case)] += float(case.get("time"))
+        seconds[_file(case)] = seconds.get(_file(case), 0.0) + float(case.get("time", "0"))
     tests = Counter(map(_file, cases))
     return SUMMARY.format(
         commit=commit(),
@@ -48,7 +48,7 @@ def summary(directory: Path) -> str:
         counts=", ".join(f"{count} {end}" for end, count in sorted(ends.items())),
         seconds=sum(seconds.values()),
         workers=os.environ.get("LIVEMIG_WORKERS", "several"),
-        files="\n".join(f"| {file} | {tests[file]} | {spent:.1f} |" for file, spent in seconds.most_common()),
+        files="\n".join(f"| {file} | {tests[file]} | {spent:.1f} |" for file, spent in sorted(seconds.items(), key=lambda item: -item[1])),
         kept="".join(f"\n## {path.stem}\n\n```\n{path.read_text()}```\n" for path in sorted(directory.glob("*.txt"))),
     )
 

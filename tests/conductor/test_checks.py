@@ -69,7 +69,9 @@ class MockStage:
 
     def settle(self) -> None:
         """Until every host is connected to."""
-        self.service.runtime.wait_until(self._connected, 60)
+        runtime = self.service.runtime
+        assert isinstance(runtime, GreenletRuntime)
+        runtime.wait_until(self._connected, 60)
 
     def _connected(self) -> bool:
         watchers = filter(None, map(self.service.conductor.inventory.get, self.service.fleet.hosts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_time_in_the_queue_does_not_count(tmp_path: Path, runtime: GreenletRunti
 
 
 def test_force_complete_pauses_a_guest_that_never_converges(tmp_path: Path, runtime: GreenletRuntime) -> None:
-    options = {"libvirt__live_migration_completion_timeout": 30, "libvirt__live_migration_timeout_action": "force_complete"}
+    options: dict[str, Any] = {"libvirt__live_migration_completion_timeout": 30, "libvirt__live_migration_timeout_action": "force_complete"}
     with Service(tmp_path, runtime, **options) as service:
         service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
         add(service, dirty_mib_s=500)

@@ -232,7 +232,7 @@ def test_what_runs_goes_on_without_the_database_and_its_progress_catches_up(serv
 @pytest.mark.parametrize("away_s", [0, 30])
 def test_a_commit_of_which_nobody_hears(service: Service, status: Status, away_s: float) -> None:
     """The database breaks off when it has taken down what the conductor is about to do: that is done all the same."""
-    database, broken = service.store.database, []
+    database, broken = service.store.database, list[Status]()
     assert isinstance(database, Fickle)
 
     def breaks_off() -> bool:

@@ -23,7 +23,7 @@ from tests.simulation.runtime import GreenletRuntime
 WEB = guest_uuid("web")
 Make = Callable[..., Service]
 # Several at once, and looks that are rarer than they are: minutes go by here.
-CALMLY: dict[str, object] = {"max_concurrent_live_migrations": 0, "conductor__monitor_interval": 1.0, "conductor__progress_interval": 2.0}
+CALMLY: dict[str, Any] = {"max_concurrent_live_migrations": 0, "conductor__monitor_interval": 1.0, "conductor__progress_interval": 2.0}
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def make(tmp_path: Path, runtime: GreenletRuntime) -> Iterator[Make]:
     """A service whose options of [libvirt] are given without their prefix; node1 sends 100 MiB/s, and its guest web dirties more."""
     with ExitStack() as stack:
 
-        def made(dirty_mib_s: float = 500, state: str = "running", lease_time: int = 10, database: Any = None, **options: object) -> Service:
+        def made(dirty_mib_s: float = 500, state: str = "running", lease_time: int = 10, database: Any = None, **options: Any) -> Service:
             given = {f"libvirt__live_migration_{name}": value for name, value in options.items()} | {"conductor__lease_time": lease_time}
             service = stack.enter_context(Service(tmp_path, runtime, database=database, **{**CALMLY, **given}))
             service.fleet.hosts["node1"].bandwidth_mib_s = 100.0

@@ -15,7 +15,7 @@ from livemig import conf as configuration
 from livemig import context, exceptions
 from livemig.facts import MigrationRequest
 from livemig.hypervisor.metadata import OWN
-from livemig.records import Migration
+from livemig.records import Migration, Usage
 from livemig.states import ADMITTED, Status
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.runtime import VirtualRuntime
@@ -75,8 +75,8 @@ def watch(service: Service, migrations: list[Migration]) -> list[list[Migration]
 
 def order(service: Service, migrations: list[Migration]) -> list[int]:
     """Their numbers, by when they began."""
-    began = {each.id: service.store.migrations.get(each.id).started_at for each in migrations}
-    return sorted(began, key=lambda number: (began[number], number))  # type: ignore[arg-type, return-value]
+    began: dict[int, Any] = {each.id: service.store.migrations.get(each.id).started_at for each in migrations}
+    return sorted(began, key=lambda number: (began[number], number))
 
 
 # The limits
@@ -98,7 +98,7 @@ def test_limits_of_destinations_of_single_hosts_and_in_all(tmp_path: Path, runti
         service.conf.set_override("max_concurrent_incoming_live_migrations", 2, group="host:node3")
         service.conductor.reload()
         slow(service)
-        asked = []
+        asked: list[Migration] = []
         for source, destination in (("node1", "node2"), ("node3", "node2"), ("node1", "node3"), ("node2", "node3"), ("node2", "node1"), ("node1", "node3")):
             asked.append(ask(service, add(service, f"guest{len(asked)}", source), destination))
         waiting = {each.id: each.waits_for for each in service.store.queue.waiting()}
@@ -187,7 +187,12 @@ def test_weights_decide_and_the_log_says_so(service: Service) -> None:
 def test_all_servers_are_summed_up_every_five_seconds_at_most(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """They only weigh. Whether a host may be asked is read for each choice."""
     usage, sums = service.store.hosts.usage, list[float]()
-    monkeypatch.setattr(service.store.hosts, "usage", lambda: sums.append(service.runtime.monotonic()) or usage())
+
+    def counted() -> dict[str, Usage]:
+        sums.append(service.runtime.monotonic())
+        return usage()
+
+    monkeypatch.setattr(service.store.hosts, "usage", counted)
     for number in range(12):
         migration = ask(service, add(service, f"guest{number}"))
         service.store.hosts.decide("node2", disabled=not number % 2)
@@ -403,7 +408,8 @@ def test_an_error_of_ours_while_another_destination_is_chosen(tmp_path: Path, ru
     with serving(tmp_path, runtime, **FORBEARING) as service:
         slow(service)
         ask(service, add(service))
-        service.fleet.hosts["node3"].hypervisor_version = "new"
+        host: Any = service.fleet.hosts["node3"]
+        host.hypervisor_version = "new"
         fail_transfer(service, "node2")
         assert service.wait_idle(WEB, 100).status is Status.FAILED
         assert any("no other destination could be chosen" in record.getMessage() for record in caplog.records)

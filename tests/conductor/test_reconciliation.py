@@ -30,7 +30,7 @@ from tests.simulation.runtime import GreenletRuntime
 from tests.unit.test_inspection import take_all
 
 WEB = guest_uuid("web")
-NEVER = {"conductor__reconcile_interval": 0}
+NEVER: dict[str, Any] = {"conductor__reconcile_interval": 0}
 
 
 @pytest.fixture
@@ -197,12 +197,12 @@ def test_a_guest_that_runs_twice_is_shouted_about_and_left_alone(service: Servic
     assert service.state(WEB) == ("ACTIVE", "node1", None)
 
 
-def test_a_guest_that_is_moved_by_hand_is_told_of_and_left_alone(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_guest_that_is_moved_by_hand_is_told_of_and_left_alone(service: Service, runtime: GreenletRuntime, caplog: pytest.LogCaptureFixture) -> None:
     domain = guest(service, memory_mib=32768)
     by_hand = service.fleet.libvirt().open("qemu+tcp://node1/system").lookupByUUIDString(WEB)
     flags = C.VIR_MIGRATE_LIVE | C.VIR_MIGRATE_PEER2PEER
     task = service.runtime.start("by-hand", by_hand.migrateToURI3, "qemu+tcp://node2/system", {}, flags)
-    service.runtime.wait_until(lambda: domain.job is not None and "node2" in {copy.host.name for copy in service.fleet.copies(WEB)}, 10)
+    runtime.wait_until(lambda: domain.job is not None and "node2" in {copy.host.name for copy in service.fleet.copies(WEB)}, 10)
     service.conductor.rounds.make()
     service.conductor.rounds.make()
     assert caplog.text.count("is moved by libvirt from or to node1 and node2, and not by livemig. For a person: wait for its end") == 1

@@ -1,7 +1,7 @@
 """The soak: four guests go about three hosts for hours' worth of migrations, with a fault at every fifth. Nothing is lost, and nothing grows.
 
-`tox -e soak` and `tools/test --all` play it; LIVEMIG_SOAK is how many migrations, and LIVEMIG_SEED what they are drawn from (1). Faults that kill the API or every conductor are
-drawn in the first quarter only: afterwards the API and the first conductor live on, and what they take of memory and descriptors is compared.
+`tox -e soak` and `tools/test --all` play it; LIVEMIG_SOAK is how many migrations, LIVEMIG_SEED what they are drawn from (1). Faults that kill the API or every
+conductor are drawn in the first quarter only: afterwards the API and the first conductor live on, and what they take of memory and descriptors is compared.
 """
 
 from __future__ import annotations
@@ -43,6 +43,16 @@ GROWTH = 1.1  # of resident memory, from the second quarter to the last
 MORE_DESCRIPTORS = 4
 
 
+@dataclass(frozen=True)
+class Scene:
+    """A migration of the soak."""
+
+    cluster: Cluster
+    guest: Guest
+    source: Host
+    destination: Host
+
+
 def kill_second_conductor(scene: Scene) -> None:
     scene.cluster.conductors[1].signal(signal.SIGKILL)
 
@@ -52,8 +62,8 @@ def kill_everything(scene: Scene) -> None:
         process.signal(signal.SIGKILL)
 
 
-DEADLY = (Fault("API -9", kill_api), Fault("whole service -9", kill_everything))
-FAULTS = (
+DEADLY: tuple[Fault[Scene], ...] = (Fault("API -9", kill_api), Fault("whole service -9", kill_everything))
+FAULTS: tuple[Fault[Scene], ...] = (
     Fault("a conductor -9", kill_second_conductor),
     Fault("broker restart", stop_broker, start_broker),
     Fault("database restart", stop_database, start_database),
@@ -61,16 +71,6 @@ FAULTS = (
     Fault("destination libvirtd -9", partial(kill_daemon, "destination"), partial(start_daemon, "destination"), 1.0),
     Fault("migration link cut 5 s", cut_link, heal_link, 5.0),  # not the link between the daemons: see docs/faults.md, libvirt may then run a guest twice
 )
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A migration of the soak."""
-
-    cluster: Cluster
-    guest: Guest
-    source: Host
-    destination: Host
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def scene(service: Cluster, guest: Guest, draw: random.Random) -> Scene:
     return Scene(service, guest, source, draw.choice([host for host in service.lab.hosts if host != source]))
 
 
-def play(fault: Fault, where: Scene, after_s: float) -> None:
+def play(fault: Fault[Scene], where: Scene, after_s: float) -> None:
     RUNTIME.sleep(after_s)
     fault.strike(where)
     RUNTIME.sleep(fault.lasts_s)

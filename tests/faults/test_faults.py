@@ -7,7 +7,7 @@ log has a trace of the fault. An ordinary run plays two rows, drawn from the com
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 TRUTH_S = 30.0
 END_S = 150.0
-CHOSEN = some("faults", FAULTS)
+CHOSEN: Sequence[Fault[Stage]] = some("faults", FAULTS)
 Matrix = dict[str, dict[Phase, str]]
 
 
@@ -46,7 +46,7 @@ def matrix() -> Iterator[Matrix]:
 
 
 @pytest.mark.parametrize("fault", CHOSEN, ids=lambda fault: fault.name)
-def test_fault(stage: Stage, matrix: Matrix, fault: Fault) -> None:
+def test_fault(stage: Stage, matrix: Matrix, fault: Fault[Stage]) -> None:
     set_the_stage(stage)
     traces = {**fault.traces, **dict.fromkeys(fault.strike(stage) or (), TAKEN_UP)}
     stage.cluster.signal(signal.SIGCONT)
@@ -59,7 +59,8 @@ def test_fault(stage: Stage, matrix: Matrix, fault: Fault) -> None:
     stories = {phase: stage.cluster.events(look.migration["id"]) for phase, look in looks.items()}
     for phase, story in stories.items():
         print(f"{fault.name}, {phase.value}:", *story[-12:], sep="\n  ")
-    assert set(Phase) - ticking(stage.guests, stage.cluster.wait) == fault.kills
+    going = ticking(stage.guests, stage.cluster.wait)
+    assert set(Phase) - going == fault.kills
     for phase, guest in stage.guests.items():
         ticks = guest.ticks()
         assert ticks.unbroken, f"{phase}: {ticks}"
@@ -73,6 +74,7 @@ def test_fault(stage: Stage, matrix: Matrix, fault: Fault) -> None:
 
 def set_the_stage(stage: Stage) -> None:
     """All five in their phases; where a moment was missed, all of it is tried once more."""
+    missed: list[Phase] | str = ""
     for _ in range(4):
         stage.assemble()
         try:
@@ -102,7 +104,7 @@ def has_ended(look: Look, dead: bool) -> bool:
     return any(rests(look, host) for host in look.states)
 
 
-def outcome(fault: Fault, phase: Phase, look: Look) -> str:
+def outcome(fault: Fault[Stage], phase: Phase, look: Look) -> str:
     if phase in fault.spares:
         return f"nothing to hit; {look.status}"
     if phase in fault.kills:

@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import delete, text
 
-from livemig import exceptions
+from livemig import context, exceptions
 from livemig.conductor import admission
 from livemig.conductor.doctor import of_database
 from livemig.conductor.spread import spread
@@ -25,7 +25,7 @@ from livemig.db import models, patterns
 from livemig.db.engine import Database
 from livemig.db.selection import Selection
 from livemig.db.store import Store
-from livemig.facts import Presence, ServerFacts
+from livemig.facts import Outcome, Presence, ServerFacts
 from livemig.records import LeftFile
 from livemig.runtime import ThreadRuntime
 from livemig.states import ADMITTED, Status
@@ -154,7 +154,8 @@ class Skewed(ThreadRuntime):
 
 def together(*deeds: Callable[[], Any]) -> list[Any]:
     """What each returns, all begun at the same moment."""
-    go, results = RUNTIME.event(), [None] * len(deeds)
+    go = RUNTIME.event()
+    results: list[Any] = [None] * len(deeds)
 
     def run(place: int, deed: Callable[[], Any]) -> None:
         go.wait()
@@ -194,7 +195,7 @@ def test_limits_hold_while_many_admit_and_end(store: Store) -> None:
         while store.queue.waiting():
             for started in store.queue.admit(owner, 60, choose):
                 seen.append(sum(each.status in ADMITTED for each in store.migrations.open()))
-                assert store.migrations.finish(started, test_db.Outcome(Status.ERROR, "a", "done"), owner)
+                assert store.migrations.finish(started, Outcome(Status.ERROR, "a", "done"), owner)
                 ended += 1
         return ended
 
@@ -252,7 +253,7 @@ def test_a_wish_and_a_start_at_once(store: Store, migration: Any, round_: int) -
     store.migrations.claim(migration.id, US, 60, "api")
     lead_to(store, migration, Status.PREPARING, US)
     started, asked = together(
-        partial(store.migrations.advance, migration.id, Status.RUNNING, US), partial(store.migrations.ask_abort, migration, test_db.context.system())
+        partial(store.migrations.advance, migration.id, Status.RUNNING, US), partial(store.migrations.ask_abort, migration, context.system())
     )
     row = store.migrations.get(migration.id)
     assert isinstance(started, bool) and asked is True

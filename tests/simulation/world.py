@@ -109,7 +109,7 @@ class World:
         self.outages = Outages(self.chance)
         self.broker = Broker(self.runtime, self.chance)
         self.database = MemoryDatabase()
-        self.store = Store(self.database, self.runtime)  # type: ignore[arg-type]
+        self.store = Store(self.database, self.runtime)
         self.processes: dict[str, Process] = {}
         self.applications: dict[str, Any] = {}
         self.trouble: list[str] = []

@@ -404,7 +404,7 @@ def test_admission_shows_all_and_admits_whosever_it_is(store: Store, runtime: Vi
 def test_what_it_waits_for_is_told_when_it_is_new(store: Store) -> None:
     made = queue(store, "xy")
     for reasons in (("a", "a"), ("a", "a"), ("b", "a"), ("b", "b")):
-        store.queue.admit(US, 60, lambda queued, _admitted, reasons=reasons: ([], dict(zip([each.id for each in queued], reasons, strict=True))))  # type: ignore[misc]
+        store.queue.admit(US, 60, lambda queued, _admitted, reasons=reasons: ([], dict(zip([each.id for each in queued], reasons, strict=True))))
     assert stories(store, made, "queue") == [["waits: a", "waits: b"], ["waits: a", "waits: b"]]
     assert store.migrations.ask_abort(made[0], context.system())
     assert store.migrations.get(made[0].id).waits_for is None
