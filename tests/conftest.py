@@ -12,6 +12,7 @@ from livemig.lab import preflight
 from livemig.lab.lab import Lab
 from livemig.runtime import ThreadRuntime
 from tests.drawn import header
+from tests.here import Here, at_home
 
 
 def pytest_report_header() -> str:
@@ -37,3 +38,10 @@ def lab() -> Iterator[Lab]:
             pytest.exit(f"left on the hosts: {', '.join(left)}", returncode=3)  # no test's own failure, so none that could pass alone
     finally:
         lab.down()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Here]:
+    """A configuration of two simulated hosts, for commands that run in this process."""
+    with at_home(tmp_path) as here:
+        yield here

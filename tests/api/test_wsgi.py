@@ -12,8 +12,7 @@ import webob
 from livemig import wsgi
 from livemig.conf import ConfigurationError
 from livemig.exceptions import Misconfigured
-from tests.unit.test_cli import RUNTIME, Here, synced
-from tests.unit.test_cli import here as here
+from tests.here import RUNTIME, Here, synced
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.conductor.cluster import Cluster, Make
 from tests.drawn import numbers
 from tests.service import Service
 from tests.simulation.runtime import GreenletRuntime
@@ -21,3 +23,17 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[GreenletRuntime]:
 def service(tmp_path: Path, runtime: GreenletRuntime) -> Iterator[Service]:
     with Service(tmp_path, runtime) as service:
         yield service
+
+
+@pytest.fixture
+def make(tmp_path: Path, runtime: GreenletRuntime) -> Iterator[Make]:
+    """Makes a cluster of so many conductors, with these options."""
+    made: list[Cluster] = []
+
+    def build(conductors: int = 2, **options: Any) -> Cluster:
+        made.append(Cluster(tmp_path, runtime, conductors, **options))
+        return made[-1]
+
+    yield build
+    for cluster in made:
+        cluster.close()

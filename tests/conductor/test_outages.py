@@ -17,8 +17,7 @@ from livemig.conductor.service import Conductor
 from livemig.microversions import MAX, text
 from livemig.states import Status
 from livemig.testing.fleet import Disk, guest_uuid
-from tests.conductor.test_several import Make
-from tests.conductor.test_several import make as make
+from tests.conductor.cluster import Make
 from tests.memory import MemoryDatabase
 from tests.service import DirectClient, Service
 from tests.simulation.runtime import GreenletRuntime

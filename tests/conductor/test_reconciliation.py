@@ -23,11 +23,10 @@ from livemig.records import LeftFile, Migration
 from livemig.states import Status
 from livemig.testing import constants as C
 from livemig.testing.fleet import Domain, guest_uuid
-from tests.conductor.test_several import Cluster
-from tests.conductor.test_several import make as make
+from tests.conductor.cluster import Cluster
 from tests.service import HOSTS, Service
 from tests.simulation.runtime import GreenletRuntime
-from tests.unit.test_inspection import take_all
+from tests.unit.rows import take_all
 
 WEB = guest_uuid("web")
 NEVER: dict[str, Any] = {"conductor__reconcile_interval": 0}

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from livemig.cli.wiring import READ_AGAIN
 from livemig.db import models
 from livemig.db.engine import Database
 from livemig.db.store import Store
@@ -29,7 +30,6 @@ RUNTIME = ThreadRuntime()
 RESTART_S = 0.2
 END_S = 10.5
 START_S = 30.0
-READ = "The configuration was read again"
 CONFIG = """keepalive_interval = 2
 keepalive_count = 3
 live_migration_permit_post_copy = true
@@ -142,16 +142,16 @@ class Cluster:
     def configure(self, more: str = "") -> None:
         """Have the conductors run with these options from now on; those that are down read them when they start."""
         self.service.config.write_text(f"{self._plain}{more}\n")
-        times = {conductor: conductor.log().count(READ) for conductor in self.conductors}
+        times = {conductor: conductor.log().count(READ_AGAIN) for conductor in self.conductors}
 
         def read() -> bool:
-            late = [conductor for conductor, before in times.items() if conductor.log().count(READ) == before]
+            late = [conductor for conductor, before in times.items() if conductor.log().count(READ_AGAIN) == before]
             for conductor in late:
                 if conductor.heeds(signal.SIGHUP):  # one that is just starting would die of it
                     conductor.signal(signal.SIGHUP)
             return not late
 
-        self.wait(read, 40, READ, pause=0.3)
+        self.wait(read, 40, READ_AGAIN, pause=0.3)
 
     def signal(self, number: Signals) -> None:
         """To both conductors."""

@@ -132,7 +132,7 @@ def test_soak(lab: Lab, service: Cluster) -> None:
             samples[begun], sampled_at = {process.name: sample(process) for process in service.processes}, begun
             print(f"{begun}: {samples[begun]}", flush=True)
     report.keep("soak", f"seed {SEED}: {begun} migrations, {faults} faults: {ends}\n{table(samples)}")
-    assert ticking(guests, service.wait) == set(guests)
+    assert ticking(guests, (), service.wait) == set(guests)
     for guest in guests.values():
         assert guest.ticks().unbroken and len(guest.holders()) == 1
         guest.remove()

@@ -59,7 +59,7 @@ def test_fault(stage: Stage, matrix: Matrix, fault: Fault[Stage]) -> None:
     stories = {phase: stage.cluster.events(look.migration["id"]) for phase, look in looks.items()}
     for phase, story in stories.items():
         print(f"{fault.name}, {phase.value}:", *story[-12:], sep="\n  ")
-    going = ticking(stage.guests, stage.cluster.wait)
+    going = ticking(stage.guests, fault.kills, stage.cluster.wait)
     assert set(Phase) - going == fault.kills
     for phase, guest in stage.guests.items():
         ticks = guest.ticks()

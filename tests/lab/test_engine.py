@@ -57,7 +57,7 @@ def test_post_copy_by_policy(stage: Stage, guest: Guest) -> None:
     stage.configure(options(policy="post-copy"))
     guest.set_dirty(40)
     stage.begin(guest)
-    stage.told(guest, "post-copy", 40)
+    stage.told(guest, "post-copy")
     guest.set_dirty(0)
     stage.end(guest)
 
@@ -91,15 +91,15 @@ def connections(source: Host, destination: Host) -> int:
 
 
 def test_bandwidth_is_changed_while_it_runs(stage: Stage, guest: Guest) -> None:
-    host_of(guest).heal()
+    source = host_of(guest)
+    source.heal()
     stage.configure(options(link_bandwidth=4))
     stage.under_way(guest)
     RUNTIME.sleep(3)
     assert stage.service.state(guest.uuid)[0] == "MIGRATING"
     stage.configure(options(link_bandwidth=200))
-    began = RUNTIME.monotonic()
+    stage.wait(lambda: source.virsh("migrate-getspeed", guest.name).strip() == "200", guest, "libvirt to be told")
     stage.end(guest)
-    assert RUNTIME.monotonic() - began < 8, stage.story(guest)
     assert "200 MiB/s" in stage.story(guest), stage.story(guest)
 
 
@@ -109,7 +109,7 @@ def test_a_migration_that_takes_too_long(stage: Stage, guest: Guest, action: str
     guest.set_dirty(20)
     source = host_of(guest)
     stage.begin(guest)
-    stage.told(guest, "pause: " if action == "force_complete" else "abort: ")
+    stage.told(guest, "pause" if action == "force_complete" else "abort")
     source.heal()
     stage.end(guest, status)
 
@@ -124,7 +124,7 @@ def test_two_at_once_over_a_limit_of_one(stage: Stage, guest: Guest) -> None:
         queued = stage.begin(second, destination)
         stage.wait(lambda: stage.last(second).status is Status.QUEUED, second, "it to be queued")
         assert stage.abort(queued) == 202
-        stage.end(second, Status.CANCELLED, 3)
+        stage.end(second, Status.CANCELLED)
         stage.begin(second, destination)
         RUNTIME.sleep(1)
         assert (stage.last(guest).status, stage.last(second).status, len(second.holders())) == (Status.RUNNING, Status.QUEUED, 1)

@@ -54,7 +54,7 @@ def migrate(guest: Guest, lab: Lab, *options: str) -> Host:
 
 def wait_for_ticks(guest: Guest, more: int) -> None:
     wanted = guest.ticks().count + more
-    deadline = RUNTIME.monotonic() + 20
+    deadline = RUNTIME.monotonic() + 60
     while guest.ticks().count < wanted:
         assert RUNTIME.monotonic() < deadline
         RUNTIME.sleep(0.05)
@@ -187,7 +187,7 @@ def test_link(lab: Lab) -> None:
     assert seconds_to_send(other, one, 1) > 0.6
     one.heal()
     assert one.cable.state() == "up"
-    assert seconds_to_send(one, other, 1) < 0.6
+    assert seconds_to_send(one, other, 64) < 30, "it would take a minute at 8 Mbit/s"
 
 
 def seconds_to_send(source: Host, target: Host, mib: int) -> float:

@@ -13,9 +13,7 @@ from livemig.facts import Guest, Offer, Plug
 from livemig.hypervisor import capabilities
 from livemig.testing import constants as C
 from livemig.testing.guests import EMULATOR
-from tests.unit.test_hypervisor import WEB, World, world
-
-__all__ = ["world"]  # the fixture
+from tests.unit.gate import WEB, World
 
 PLAIN = Guest(2048, 2, name="web", machine="pc-q35-7.2", emulator=EMULATOR)
 KNOWN = Offer(most_vcpus=288, tpm_backends=frozenset({"passthrough", "emulator"}))

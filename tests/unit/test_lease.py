@@ -14,9 +14,6 @@ from livemig.conductor.lease import Lapsed, Lease, Leases
 from livemig.db.store import Store
 from livemig.records import Migration
 from livemig.testing.runtime import VirtualRuntime
-from tests.unit.test_db import migration as migration
-from tests.unit.test_db import store as store
-from tests.unit.test_db import tables as tables
 
 
 @pytest.fixture
