@@ -18,7 +18,7 @@ T = TypeVar("T")
 # How many of it: in an ordinary run, and at the most.
 AMOUNTS = {
     "seeds": (1, 3),  # orders of the threads in which each conductor test is played
-    "scenes": (3, 8),  # orders of the threads and transactions in which each scene of tests/conductor/test_wishes.py is played
+    "scenes": (8, 32),  # orders of the threads and transactions in which each scene of tests/conductor/test_wishes.py is played
     "simulation": (100, 10_000),  # seeds
     "faults": (2, 1_000),  # rows of the fault matrix, of five cells each
     "fuzz": (600, 20_000),  # requests made from the OpenAPI document

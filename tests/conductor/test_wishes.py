@@ -17,13 +17,13 @@ from livemig.facts import MigrationRequest
 from livemig.records import Migration
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
-from tests.drawn import numbers
+from tests.drawn import amount
 from tests.moments import PatientDatabase, when
 from tests.service import Service
 from tests.simulation.runtime import GreenletRuntime
 
 WEB, OTHER = guest_uuid("web"), guest_uuid("other")
-SEEDS = numbers("scenes")
+SEEDS = range(amount("scenes"))  # always the first ones: together they are in every moment that is asked for
 
 
 @pytest.fixture
