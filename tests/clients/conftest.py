@@ -16,26 +16,21 @@ from tests.clients.runner import Client, Start, Warm, cold
 from tests.clients.stage import Stage
 
 HERE = Path(__file__).parent
-RECORD = Record()
 STYLES = ("none", "http_basic", "password")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of it is marked `clients`. The document is judged when everything else has been run."""
+    """All of it is marked `clients`."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("clients")
-    items.sort(key=lambda item: item.path == HERE / "test_document.py")
 
 
-def pytest_deselected(items: list[pytest.Item]) -> None:
-    """A run of only some tests does not give the whole document."""
-    RECORD.complete = RECORD.complete and not any(HERE in item.path.parents for item in items)
-
-
-@pytest.fixture(scope="session")
-def record() -> Record:
-    return RECORD
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """Of this test."""
+    file, line, _name = request.node.location
+    return Record(Path(file).name, line or 0)
 
 
 @pytest.fixture(scope="session")
