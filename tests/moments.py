@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from livemig.conductor import journal
-from livemig.db.engine import Database
 from livemig.runtime import Runtime
+from tests.memory import MemoryDatabase
 
 
 class _When(logging.Handler):
@@ -54,7 +54,7 @@ def when(deed: Callable[[], object], **fields: object) -> Iterator[None]:
         logger.setLevel(level)
 
 
-class PatientDatabase(Database):
+class PatientDatabase(MemoryDatabase):
     """Lets others go on before every transaction, so that a seeded scheduler mixes the transactions of several threads."""
 
     def __init__(self, runtime: Runtime, connection: str, **options: Any) -> None:

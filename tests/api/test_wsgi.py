@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import webob
@@ -22,7 +23,8 @@ def configured(here: Here, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 
 def asked(application: wsgi.Application, path: str = "/v2.1/servers", address: str = "127.0.0.1") -> webob.Response:
-    return webob.Request.blank(path, environ={"REMOTE_ADDR": address}).get_response(application)
+    environ: Any = {"REMOTE_ADDR": address}
+    return webob.Request.blank(path, environ=environ).get_response(application)
 
 
 def test_it_answers(configured: Here) -> None:

@@ -13,15 +13,15 @@ from livemig import conf as configuration
 from livemig import context
 from livemig.conductor.service import Conductor
 from livemig.db.clock import Clock
-from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.facts import MigrationRequest
 from livemig.records import Migration
 from livemig.states import Status
 from livemig.testing.fleet import Domain, Fleet, guest_uuid
-from livemig.testing.runtime import VirtualRuntime
+from tests.memory import MemoryDatabase
 from tests.service import HOSTS, configured
 from tests.simulation.process import Outages, Process, ProcessDatabase
+from tests.simulation.runtime import GreenletRuntime
 
 WEB = guest_uuid("web")
 CALMLY = {"libvirt__live_migration_downtime_delay": 3, "libvirt__live_migration_downtime": 500}
@@ -66,14 +66,13 @@ class Life:
 class Cluster:
     """Conductors one, two, …, over three hosts."""
 
-    def __init__(self, directory: Path, runtime: VirtualRuntime, conductors: int, **options: Any) -> None:
+    def __init__(self, directory: Path, runtime: GreenletRuntime, conductors: int, **options: Any) -> None:
         self.directory, self.runtime, self.options = directory, runtime, options
         self.fleet = Fleet(runtime)
         for name in HOSTS:
             self.fleet.add_host(name)
-        conf = configured(directory, options, 0.01)
         self.policy = configuration.policy(configured(directory, {**CALMLY, **options}, None))
-        self.database = Database(conf.database.connection, sqlite_synchronous=False)
+        self.database = MemoryDatabase()
         self.store = Store(self.database, runtime)
         self.outages = Outages(runtime.random)
         self.lives: list[Life] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,22 +11,11 @@ from livemig import context
 from livemig.states import Status
 from livemig.testing.constants import VIR_DOMAIN_PAUSED_POSTCOPY
 from livemig.testing.fleet import Domain, guest_uuid
-from livemig.testing.runtime import VirtualRuntime
 from tests.conductor.cluster import WEB, Cluster, Life, Make
 from tests.service import HOSTS
 
 DB = guest_uuid("db")
 ADOPTED_S = 15.0  # the promise
-
-
-@pytest.fixture
-def runtime(request: pytest.FixtureRequest) -> Iterator[VirtualRuntime]:
-    """One seed is enough here: the simulation has thousands."""
-    runtime = VirtualRuntime(seed=5)
-    yield runtime
-    for task in runtime._tasks[1:]:
-        task.ready = lambda: True
-    runtime.close()
 
 
 # Hosts

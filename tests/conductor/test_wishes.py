@@ -1,8 +1,7 @@
-"""Abort and force complete at every moment of a migration, with many orders of the threads, and what becomes of it. LIVEMIG_SCENES sets how many."""
+"""Abort and force complete at every moment of a migration, with many orders of the threads, and what becomes of it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from itertools import cycle
@@ -18,12 +17,13 @@ from livemig.facts import MigrationRequest
 from livemig.records import Migration
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
-from livemig.testing.runtime import VirtualRuntime
+from tests.drawn import amount
 from tests.moments import PatientDatabase, when
 from tests.service import Service
+from tests.simulation.runtime import GreenletRuntime
 
 WEB, OTHER = guest_uuid("web"), guest_uuid("other")
-SEEDS = range(int(os.environ.get("LIVEMIG_SCENES", "8")))
+SEEDS = range(amount("scenes"))  # always the first ones: together they are in every moment that is asked for
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def runtime() -> None:
 def each_seed(tmp_path: Path, play: Callable[[Service], object], **options: object) -> None:
     """Play a scene once for each seed, on a database between whose transactions others go on."""
     for seed in SEEDS:
-        runtime = VirtualRuntime(seed)
+        runtime = GreenletRuntime(seed)
         try:
             with Service(tmp_path, runtime, database=partial(PatientDatabase, runtime), **options) as service:
                 service.fleet.add_guest("web", "node1", dirty_mib_s=1)

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from sqlalchemy import select
@@ -66,11 +67,11 @@ class Process:
         self._wanted.set()
         self._supervisor = RUNTIME.start(f"supervise-{self.name}", self._supervise)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         if pid := self.pid:
             os.kill(pid, number)
 
-    def heeds(self, number: signal.Signals) -> bool:
+    def heeds(self, number: Signals) -> bool:
         """Whether it is so far that it has its own answer to a signal."""
         try:
             lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
@@ -83,7 +84,8 @@ class Process:
         """Tell it to end (SIGTERM), which it must within 10 s, and wait until its successor would heed that too."""
         told = self.pid
         self.signal(signal.SIGTERM)
-        for ready, seconds in ((lambda: self.pid != told, END_S), (lambda: self.heeds(signal.SIGTERM), START_S)):
+        steps: tuple[tuple[Callable[[], bool], float], ...] = ((lambda: self.pid != told, END_S), (lambda: self.heeds(signal.SIGTERM), START_S))
+        for ready, seconds in steps:
             deadline = RUNTIME.monotonic() + seconds
             while not ready():
                 assert RUNTIME.monotonic() < deadline, f"{self.name}: {self.log()[-3000:]}"
@@ -151,7 +153,7 @@ class Cluster:
 
         self.wait(read, 40, READ_AGAIN, pause=0.3)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """To both conductors."""
         for conductor in self.conductors:
             conductor.signal(number)

@@ -185,7 +185,7 @@ def look_at(cluster: Cluster, guests: Mapping[K, Guest]) -> dict[K, Look]:
     }
 
 
-def ticking(guests: Mapping[K, Guest], dead: Collection[K], wait: Any) -> set[K]:
+def ticking(guests: Mapping[K, Guest], dead: Collection[object], wait: Any) -> set[K]:
     """Whose guests run, by what they say themselves, once all but the dead have said so."""
     before = {key: guest.ticks().count for key, guest in guests.items()}
 

@@ -123,7 +123,7 @@ class Stage:
         self.begin(guest, block_migration=block_migration)
         return self.end(guest)
 
-    def wait_for_ticks(self, guest: Guest, where: str) -> None:
+    def wait_for_ticks(self, guest: Guest, where: str | None) -> None:
         """Three more of them, and all are in order."""
         wanted = guest.ticks().count + 3
         self.wait(lambda: guest.ticks().count >= wanted, guest, f"ticks on {where}")

@@ -27,7 +27,7 @@ from livemig.db.engine import Database
 from livemig.db.selection import Selection
 from livemig.db.store import Store
 from livemig.facts import Outcome, Presence, ServerFacts
-from livemig.records import HostState, LeftFile, Migration, Server
+from livemig.records import Host, LeftFile, Migration, Server
 from livemig.runtime import ThreadRuntime
 from livemig.states import ADMITTED, Status
 from tests.lab.deployment import database as restartable
@@ -51,7 +51,7 @@ class Upgraded:
     """A database that was made by the first release, and what it knew right after it was brought to the newest revision."""
 
     database: Database
-    hosts: Sequence[HostState]
+    hosts: Sequence[Host]
     server: Server
     migration: Migration
 
@@ -175,7 +175,8 @@ class Skewed(ThreadRuntime):
 
 def together(*deeds: Callable[[], Any]) -> list[Any]:
     """What each returns, all begun at the same moment."""
-    go, results = RUNTIME.event(), [None] * len(deeds)
+    go = RUNTIME.event()
+    results: list[Any] = [None] * len(deeds)
 
     def run(place: int, deed: Callable[[], Any]) -> None:
         go.wait()

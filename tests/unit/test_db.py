@@ -129,7 +129,7 @@ def test_only_a_server_that_is_active_or_paused_may_migrate(store: Store, presen
     assert store.servers.get("web").task_state is None
 
 
-@pytest.mark.parametrize("before", sorted(IN_PROGRESS, key=list(Status).index))
+@pytest.mark.parametrize("before", [status for status in Status if status in IN_PROGRESS])
 @pytest.mark.parametrize("to", [Status.QUEUED, Status.PREPARING, Status.RUNNING, Status.POST_COPY])
 def test_a_state_is_entered_only_from_before_it(store: Store, migration: Migration, before: Status, to: Status) -> None:
     lead_to(store, migration, before)
@@ -140,7 +140,7 @@ def test_a_state_is_entered_only_from_before_it(store: Store, migration: Migrati
     assert story(store, migration)[lines:] == ([("status", f"{to}: why")] if entered else [])
 
 
-@pytest.mark.parametrize("before", sorted(IN_PROGRESS, key=list(Status).index))
+@pytest.mark.parametrize("before", [status for status in Status if status in IN_PROGRESS])
 @pytest.mark.parametrize("to", [Status.COMPLETED, Status.CANCELLED, Status.FAILED, Status.ERROR])
 def test_ends(store: Store, migration: Migration, before: Status, to: Status) -> None:
     lead_to(store, migration, before)
@@ -353,7 +353,7 @@ def test_admission_shows_all_and_admits_whosever_it_is(store: Store, runtime: Vi
 def test_what_it_waits_for_is_told_when_it_is_new(store: Store) -> None:
     made = queue(store, "xy")
     for reasons in (("a", "a"), ("a", "a"), ("b", "a"), ("b", "b")):
-        store.queue.admit(US, 60, lambda queued, _admitted, reasons=reasons: ([], dict(zip([each.id for each in queued], reasons, strict=True))))  # type: ignore[misc]
+        store.queue.admit(US, 60, lambda queued, _admitted, reasons=reasons: ([], dict(zip([each.id for each in queued], reasons, strict=True))))
     assert stories(store, made, "queue") == [["waits: a", "waits: b"], ["waits: a", "waits: b"]]
     assert store.migrations.ask_abort(made[0], context.system())
     assert store.migrations.get(made[0].id).waits_for is None
