@@ -146,7 +146,8 @@ def bar(percent: int, sent: int, total: int, rate: float, phase: str) -> str:
     """One line of at most COLUMNS columns. Sizes are in bytes, `rate` in bytes a second."""
     full = percent * BAR // 100
     numbers = f"{percent:3d} %  {sent / 1024**2:4.0f} of {total / 1024**2:4.0f} MiB {rate / 1024**2:4.0f} MiB/s"
-    return f"   [{'#' * full}{'.' * (BAR - full)}] {numbers}  {phase}"[:COLUMNS].rstrip()
+    line = f"   [{'#' * full}{'.' * (BAR - full)}] {numbers}  {phase}".rstrip()
+    return line if len(line) <= COLUMNS else f"{line[: COLUMNS - 1]}…"
 
 
 def judge(client: Service, migration: Migration, source: str, seconds: float, guest: Any, watch: Any) -> bool:
