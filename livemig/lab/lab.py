@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from livemig.lab import kernel, network, processes, registry, ssh
+from livemig.lab import kernel, network, processes, registry, roots, ssh
 from livemig.lab.certificates import Authority
 from livemig.lab.disks import BASE, Disk
 from livemig.lab.guests import Guest
@@ -24,6 +24,7 @@ from livemig.runtime import Runtime
 KEYS = ("authority", "stranger", "certificates", "ssh")
 FILE = re.compile("<source file='([^']*)'")
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+HIDDEN = (*PRIVATE.values(), "/etc", "/usr")
 HOST_CONFIG = """
 [host:{name}]
 connection_uri = {uri}
@@ -65,20 +66,27 @@ class Lab:
         """The guest of that name."""
         return next((guest for guest in self.guests if guest.name == name), None) or _no("guest", name, [guest.name for guest in self.guests])
 
-    def up(self, hosts: int = 2) -> None:
-        """Make the lab, with at least that many hosts; what is there already stays, what is half made is mended, links are healed."""
+    def up(self, hosts: int | Sequence[str] = 2) -> None:
+        """Make the lab, with at least that many hosts; what is there already stays, what is half made is mended, links are healed.
+
+        In place of a number, what each host runs may be said: `own` for the machine's own programs, a name of `roots.RELEASES`, or a directory with the root
+        folder of another distribution. Hosts that are there already must be so.
+        """
         self._check_directory()
-        if not 1 <= hosts <= network.MOST_HOSTS:
+        wanted = [roots.OWN] * hosts if isinstance(hosts, int) else [roots.check_name(name) for name in hosts]
+        if not 1 <= len(wanted) <= network.MOST_HOSTS:
             raise LabError(f"a lab has 1 to {network.MOST_HOSTS} hosts")
         with registry.locked(self.directory):
             index = registry.claim(self.directory, network.free_indexes())
+            numbers = range(1, max(len(wanted), len(self.hosts)) + 1)
+            made = [Host(self.directory, index, number, self._runtime) for number in numbers]
+            for host, name in zip(made, wanted, strict=False):
+                self._decide(host, name, strict=not isinstance(hosts, int))
             self.shared.mkdir(exist_ok=True)
             ssh.Keys(self.directory / "ssh").ensure()
             if not (self.directory / "certificates").exists():
                 Authority(self.directory / "authority").certify(self.directory / "certificates", "client", ())
             network.bridges_up(index)
-            numbers = range(1, max(hosts, len(self.hosts)) + 1)
-            made = [Host(self.directory, index, number, self._runtime) for number in numbers]
             for host in made:
                 host.up()
             for host in made:
@@ -98,7 +106,14 @@ class Lab:
     def status(self) -> dict[str, Any]:
         """All there is, as JSON can hold it."""
         hosts = [
-            {"name": host.name, "address": host.address, "uri": host.uri, "daemon": host.daemon_pid() or "down", "link": host.cable.state()}
+            {
+                "name": host.name,
+                "root": host.root.name,
+                "address": host.address,
+                "uri": host.uri,
+                "daemon": host.daemon_pid() or "down",
+                "link": host.cable.state(),
+            }
             for host in self.hosts
         ]
         guests = [
@@ -146,6 +161,14 @@ class Lab:
                 self.directory.rmdir()
         network.tidy()
 
+    def _decide(self, host: Host, name: str, strict: bool) -> None:
+        """What a host runs is decided when it is made, and stays so. With `strict`, it must be that."""
+        decided = roots.remembered(host.base)
+        if decided is None:
+            roots.remember(host.base, roots.find(name))
+        elif strict and decided.name not in (name, str(Path(name).resolve())):
+            raise LabError(f"{host.name} is {decided.name} and stays so while the lab is there, not {name}: 'livemig-lab down' comes first")
+
     def _end_processes(self, index: int) -> None:
         for name in network.namespaces(index):
             while found := processes.inside(network.NAMESPACES / name):
@@ -157,7 +180,7 @@ class Lab:
     def _check_directory(self) -> None:
         if not registry.is_lab(self.directory):
             raise LabError(f"{self.directory} has other things in it; give the lab a directory of its own")
-        hidden = next((over for over in PRIVATE.values() if self.directory.is_relative_to(over)), None)
+        hidden = next((over for over in HIDDEN if self.directory.is_relative_to(over)), None)
         if hidden:
             raise LabError(f"{self.directory} is below {hidden}, which the hosts cannot see; choose another directory")
 
