@@ -17,14 +17,13 @@ from livemig.lab import processes, roots, ssh
 from livemig.lab.certificates import Authority
 from livemig.lab.network import MIGRATION, Cable
 from livemig.lab.processes import Process
-from livemig.lab.roots import Root
+from livemig.lab.roots import QEMU, Root
 from livemig.lab.shell import LabError, run, spawn
 from livemig.runtime import Runtime
 
 PRIVATE = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib/libvirt", "log": "/var/log/libvirt"}
 CACHE = "/var/cache/libvirt"
 IMAGES = "/var/lib/libvirt/images"
-QEMU = "qemu-system-x86_64"
 CONSOLES = "/var/lib/libvirt/consoles"
 NAMESPACE = uuid.UUID("5b1f3a39-5f0e-4dc0-9e7c-2f0a3c1f7d54")
 START_TIMEOUT_S = 60.0

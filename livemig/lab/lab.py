@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from livemig.lab import kernel, network, processes, registry, roots, ssh
 from livemig.lab.certificates import Authority
 from livemig.lab.disks import BASE, Disk
-from livemig.lab.guests import Guest
+from livemig.lab.guests import Guest, loses_writes
 from livemig.lab.host import IMAGES, PRIVATE, Host
 from livemig.lab.shell import LabError
 from livemig.runtime import Runtime
@@ -25,6 +25,12 @@ KEYS = ("authority", "stranger", "certificates", "ssh")
 FILE = re.compile("<source file='([^']*)'")
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 HIDDEN = (*PRIVATE.values(), "/etc", "/usr")
+# Libvirt's own default from the start: a shorter pause means more rounds, in which an emulator that loses writes has more occasions for it (docs/lab.md).
+GUARDED_CONFIG = """
+[libvirt]
+live_migration_downtime = 900
+live_migration_downtime_steps = 3
+"""
 HOST_CONFIG = """
 [host:{name}]
 connection_uri = {uri}
@@ -123,11 +129,14 @@ class Lab:
         return {"directory": str(self.directory), "index": self.index, "hosts": hosts, "guests": guests}
 
     def config(self, transport: str = "tcp", network: str = "main") -> str:
-        """The part of livemig.conf that makes these hosts known: reached by tcp, tls or ssh, memory sent over a network of `Host.addresses`."""
+        """The part of livemig.conf that makes these hosts known: reached by tcp, tls or ssh, memory sent over a network of `Host.addresses`.
+
+        With it comes what guests of this lab need: see docs/lab.md on QEMU 7.2.
+        """
         hosts = self.hosts
         enabled = ",".join(host.name for host in hosts)
         groups = [HOST_CONFIG.format(name=host.name, uri=host.uris[transport], address=host.addresses[network]) for host in hosts]
-        return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups])
+        return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups, *([GUARDED_CONFIG] if loses_writes(hosts) else [])])
 
     def leftovers(self) -> list[str]:
         """What nobody should have left: pools, domains of no guest, and files where images are that no domain on that host uses.

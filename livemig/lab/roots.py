@@ -1,7 +1,8 @@
 """Root folders: what hosts of other releases than the machine's own run.
 
-One is made of Debian's packages, unpacked and not installed, and kept in the user's cache as `roots/NAME-KEY`. The key stands for the packages with their
-versions, and for how they are unpacked. A link `roots/NAME` tells which one is taken. It changes by `fetch` alone, so a lab that is made again has the same and asks no mirror.
+One is made of Debian's packages, unpacked and not installed, and kept in the user's cache as `roots/NAME-KEY`. The key stands for the packages with
+their versions, and for how they are unpacked. A link `roots/NAME` tells which one is taken. It changes by `fetch` alone, so a lab that is made again has the
+same and asks no mirror.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from livemig.lab import kernel, registry
@@ -20,6 +22,7 @@ from livemig.lab.apt import UNPACK, Archive, machine_mirror
 from livemig.lab.shell import LabError, run
 
 OWN = "own"
+QEMU = "qemu-system-x86_64"
 BASE = (
     *("libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "qemu-system-x86", "qemu-utils"),
     *("bash", "coreutils", "debianutils", "hostname", "iproute2", "libc-bin", "mount", "util-linux"),
@@ -42,7 +45,7 @@ RELEASES = {
     "debian13": Release("trixie", BASE + SPLIT),
     "sid": Release("sid", BASE + SPLIT),
 }
-COMMANDS = ("bash", "dropbear", "ip", "libvirtd", "mount", "qemu-img", "qemu-system-x86_64", "sleep", "ssh", "virsh", "virt-ssh-helper", "which")
+COMMANDS = ("bash", "dropbear", "ip", "libvirtd", "mount", "qemu-img", QEMU, "sleep", "ssh", "virsh", "virt-ssh-helper", "which")
 LINKS = {"sh": "bash", "which": "which.debianutils"}  # made by maintainer scripts, which are not run
 DRIVERS = ("interface", "network", "qemu", "storage")
 LIBRARIES = ("usr/lib/*", "usr/lib64", "usr/lib")
@@ -67,9 +70,15 @@ class Root:
 
     def qemu_version(self) -> tuple[int, ...]:
         """The version of its QEMU, as (10, 0, 13). Raises LabError."""
-        enter = [] if self.path is None else ["chroot", str(self.path)]
-        told = run(*enter, "qemu-system-x86_64", "--version")
-        return tuple(int(part) for part in re.findall(r"\d+", told.partition("version ")[2].split()[0]))
+        program = Path(shutil.which(QEMU) or QEMU) if self.path is None else self.path / "usr/bin" / QEMU
+        return _qemu_version(self.path, program.stat().st_mtime_ns if program.exists() else 0)
+
+
+@cache
+def _qemu_version(root: Path | None, _changed_ns: int) -> tuple[int, ...]:
+    """Asked again when the program has changed: its answer takes a tenth of a second."""
+    enter = [] if root is None else ["chroot", str(root)]
+    return tuple(int(part) for part in re.findall(r"\d+", run(*enter, QEMU, "--version").partition("version ")[2].split()[0]))
 
 
 def directory() -> Path:
