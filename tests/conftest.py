@@ -18,7 +18,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return val.replace(":", "") if isinstance(val, str) and ":" in val else None
 
 
-STAGE = ("own", "own")  # what the hosts of the lab run
+STAGE = ("debian13", "debian13")  # what the hosts of the lab run
 
 
 @pytest.fixture(scope="session")

@@ -19,20 +19,10 @@ from livemig.runtime import ThreadRuntime
 pytestmark = pytest.mark.lab
 RUNTIME = ThreadRuntime()
 PAGE = 4096
-MEMORY_MIB = 192
+MEMORY_MIB = 160
 PATTERN_PAGES = 125 * 16  # the guest has a file with what it writes, which does not change
 RATE_MIB_S = 16
 SECONDS = 2  # in which it does not come round: what is rewritten twice would be counted once
-
-
-@pytest.fixture(scope="module")
-def dirtying(lab: Lab) -> Iterator[tuple[Guest, Host]]:
-    """A guest that dirties memory, and its host."""
-    guest = lab.add_guest("dirtying", memory_mib=MEMORY_MIB, dirty_mib_s=RATE_MIB_S)
-    host = guest.where()
-    assert host is not None
-    yield guest, host
-    guest.remove()
 
 
 def qmp(host: Host, guest: Guest, command: str, **arguments: object) -> Any:
@@ -47,19 +37,6 @@ def until(ready: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
-def sampled_mib_s(host: Host, guest: Guest) -> int:
-    """The dirty rate by checksums of pages, of as many as QEMU takes: libvirt's own call has it take 64 of such a guest's."""
-    qmp(host, guest, "calc-dirty-rate", **{"calc-time": SECONDS, "sample-pages": 16384})
-    found = until(lambda: (said := qmp(host, guest, "query-dirty-rate"))["status"] == "measured" and said)
-    return int(found["dirty-rate"])
-
-
-def test_checksums_see_the_rate_that_was_asked_for(dirtying: tuple[Guest, Host]) -> None:
-    guest, host = dirtying
-    sampled_mib_s(host, guest)  # the first of them may be while the guest makes what it writes
-    assert RATE_MIB_S / 2 < sampled_mib_s(host, guest) < RATE_MIB_S * 1.5
-
-
 def memory(host: Host, guest: Guest) -> bytes:
     """All of it, at one moment."""
     path = f"/var/lib/libvirt/images/{guest.name}.memory"
@@ -72,19 +49,53 @@ def memory(host: Host, guest: Guest) -> bytes:
         host.virsh("resume", guest.name)
 
 
-def test_a_rewritten_page_differs_in_some_bytes(dirtying: tuple[Guest, Host]) -> None:
+def stamped(memory: bytes) -> dict[int, bytes]:
+    """The pages with what the guest writes, by their address."""
+    return {at: memory[at : at + PAGE] for at in range(0, len(memory), PAGE) if memory[at : at + 6] == b"dirty "}
+
+
+@pytest.fixture(scope="module")
+def dirtying(lab: Lab) -> Iterator[tuple[Guest, Host]]:
+    """A guest that dirties memory, and its host; it has come round once."""
+    guest = lab.add_guest("dirtying", memory_mib=MEMORY_MIB, dirty_mib_s=RATE_MIB_S)
+    host = guest.where()
+    assert host is not None
+    counts = [0]
+
+    def comes_round() -> bool:
+        counts.append(len(stamped(memory(host, guest))))
+        return counts[-1] == counts[-2] > 3 * PATTERN_PAGES
+
+    until(comes_round)
+    yield guest, host
+    guest.remove()
+
+
+def sampled_mib_s(host: Host, guest: Guest) -> int:
+    """The dirty rate by checksums of pages, of as many as QEMU takes: libvirt's own call has it take 64 of such a guest's."""
+    qmp(host, guest, "calc-dirty-rate", **{"calc-time": SECONDS, "sample-pages": 16384})
+    found = until(lambda: (said := qmp(host, guest, "query-dirty-rate"))["status"] == "measured" and said)
+    return int(found["dirty-rate"])
+
+
+def test_checksums_see_the_rate_that_was_asked_for(dirtying: tuple[Guest, Host]) -> None:
+    """Sooner or later: on a busy machine the guest has pauses, and makes up for them."""
     guest, host = dirtying
-    before = memory(host, guest)
-    wanted = guest.ticks().count + 100
-    until(lambda: guest.ticks().count > wanted)  # 10 s: twice what it rewrites at least
-    after = memory(host, guest)
-    pages = [at for at in range(0, len(before), PAGE) if before[at : at + 6] == after[at : at + 6] == b"dirty "]
-    differing = [at for at in pages if before[at : at + PAGE] != after[at : at + PAGE]]
-    assert len(pages) > 3 * PATTERN_PAGES
-    assert len(differing) >= len(pages) - PATTERN_PAGES - 64
-    for at in islice(differing, 0, None, 50):
-        count = sum(one != other for one, other in zip(before[at : at + PAGE], after[at : at + PAGE], strict=True))
-        assert 100 < count < PAGE / 4, at
+    until(lambda: RATE_MIB_S / 2 < sampled_mib_s(host, guest) < RATE_MIB_S * 1.5)
+
+
+def test_a_rewritten_page_differs_in_some_bytes(dirtying: tuple[Guest, Host]) -> None:
+    """All that it rewrites is different after a while, but for the file with what it writes."""
+    guest, host = dirtying
+    before = stamped(memory(host, guest))
+
+    def all_differ() -> list[tuple[bytes, bytes]]:
+        after = stamped(memory(host, guest))
+        differing = [(before[at], after[at]) for at in before.keys() & after.keys() if before[at] != after[at]]
+        return differing if len(differing) >= len(before) - PATTERN_PAGES - 64 else []
+
+    for old, new in islice(until(all_differ), 0, None, 50):
+        assert 100 < sum(one != other for one, other in zip(old, new, strict=True)) < PAGE / 4
 
 
 @contextmanager
