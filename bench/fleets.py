@@ -36,6 +36,7 @@ from livemig import context, rpc
 from livemig.api.loading import load_application
 from livemig.api.request import Request, Services
 from livemig.conductor.service import Conductor
+from livemig.conf.options import HOST_OPTS
 from livemig.db import models
 from livemig.db import store as stores
 from livemig.db.selection import Selection
@@ -84,7 +85,7 @@ def configured(connection: str, hosts: int, **options: Any) -> Any:
         conf.set_override(option, value, group=group or None)
     conf.set_override("connection", connection, group="database")
     for host in names(hosts):
-        conf.register_opts(configuration.HOST_OPTS, group=f"host:{host}")
+        conf.register_opts(HOST_OPTS, group=f"host:{host}")
         conf.set_override("connection_uri", f"qemu+tcp://{host}/system", group=f"host:{host}")
     return conf
 

@@ -5,12 +5,29 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from livemig.lab import preflight
 from livemig.lab.lab import Lab
 from livemig.runtime import ThreadRuntime
+from tests import order
+from tests.drawn import header
+from tests.here import Here, at_home
+
+
+def pytest_report_header() -> str:
+    return header()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order.sort(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.ByScope:
+    return order.ByScope(config, log)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -35,3 +52,10 @@ def lab() -> Iterator[Lab]:
             pytest.exit(f"left on the hosts: {', '.join(left)}", returncode=3)  # no test's own failure, so none that could pass alone
     finally:
         lab.down()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Here]:
+    """A configuration of two simulated hosts, for commands that run in this process."""
+    with at_home(tmp_path) as here:
+        yield here

@@ -1,50 +1,60 @@
-"""Something that happens at a certain moment: when the code under test says certain words, or between two of its transactions."""
+"""Something that happens at a certain moment: when a migration's event log gets a certain event, or between two transactions."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from livemig.db.engine import Database
+from livemig.conductor import journal
 from livemig.runtime import Runtime
+from tests.memory import MemoryDatabase
 
 
-class When(logging.Handler):
-    """Does something in the thread that says certain words, the first time it does."""
+class _When(logging.Handler):
+    """Calls `deed` in the thread that notes the first event with all of these fields."""
 
-    def __init__(self, words: str, deed: Callable[[], object]) -> None:
+    def __init__(self, fields: Mapping[str, object], deed: Callable[[], object]) -> None:
         super().__init__()
-        self._words = words
+        self._fields = fields
         self._deed: Callable[[], object] | None = deed
 
     def createLock(self) -> None:
-        """None: the deed may wait, and other threads have something to say meanwhile."""
+        """None: the deed may wait, and other threads have events to note meanwhile."""
         self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._deed is not None and self._words in record.getMessage():
+        if self._deed is not None and self._fields.items() <= vars(record).items():
             deed, self._deed = self._deed, None
             deed()
 
+    @property
+    def fired(self) -> bool:
+        return self._deed is None
+
 
 @contextmanager
-def when(words: str, deed: Callable[[], object]) -> Iterator[None]:
-    handler, logger = When(words, deed), logging.getLogger("livemig")
+def when(deed: Callable[[], object], **fields: object) -> Iterator[None]:
+    """Call `deed` once, as soon as a migration under way notes an event with these fields: its kind, and the details of livemig.conductor.journal.
+
+    Raises AssertionError at the end when there was no such event.
+    """
+    handler, logger = _When(fields, deed), logging.getLogger(journal.__name__)
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         yield
+        assert handler.fired, f"no event had {fields}"
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
 
 
-class PatientDatabase(Database):
+class PatientDatabase(MemoryDatabase):
     """Lets others go on before every transaction, so that a seeded scheduler mixes the transactions of several threads."""
 
     def __init__(self, runtime: Runtime, connection: str, **options: Any) -> None:

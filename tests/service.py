@@ -20,16 +20,19 @@ from livemig import context
 from livemig.api.loading import load_application
 from livemig.api.request import Request, Services
 from livemig.conductor.service import Conductor
+from livemig.conf.options import AGGREGATE_OPTS, HOST_OPTS
 from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.diagnostics import Diagnostics
 from livemig.facts import MigrationRequest
 from livemig.policies import Policies
 from livemig.records import Migration
-from livemig.runtime import Runtime, ThreadRuntime
+from livemig.runtime import Runtime
 from livemig.testing.fleet import Fleet
+from livemig.testing.runtime import VirtualRuntime
 from tests.api.documented import Documented
 from tests.api.spec import Validated
+from tests.memory import MemoryDatabase
 
 HOSTS = ("node1", "node2", "node3")
 
@@ -38,7 +41,11 @@ class DirectClient:
     """In place of RPC where threads must be the runtime's own: the conductor is called as a function."""
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        self.service = service
+
+    @property
+    def _service(self) -> Service:
+        return self.service
 
     def live_migrate(self, _context: context.RequestContext, migration_id: int) -> None:
         self._service.conductor.engine.accept(migration_id)
@@ -55,22 +62,26 @@ class DirectClient:
 
 
 class Service(AbstractContextManager["Service"]):
-    """API, store and conductor over a fleet of three hosts. `options` are given as group__name, or name for [DEFAULT]."""
+    """API, store and conductor over a fleet of three hosts. `options` are given as group__name, or name for [DEFAULT].
 
-    def __init__(self, directory: Path, runtime: Runtime, client: Any = None, database: Callable[..., Database] = Database, **options: Any) -> None:
+    Without a `database` it is a file in real time, and in memory on a virtual clock.
+    """
+
+    def __init__(self, directory: Path, runtime: Runtime, client: Any = None, database: Callable[..., Any] | None = None, **options: Any) -> None:
         self.runtime = runtime
         self.directory = directory
-        self._patience = 0.02 if isinstance(runtime, ThreadRuntime) else 0.25
+        virtual = isinstance(runtime, VirtualRuntime)
+        self._patience = 0.25 if virtual else 0.02
         self.fleet = Fleet(runtime)
         for name in HOSTS:
             self.fleet.add_host(name)
         # Threads that are real wait for one another's transactions; of a virtual runtime's only one goes at a time, and would wait for itself.
-        self.conf = configured(directory, options, 10 if isinstance(runtime, ThreadRuntime) else 0.01)
+        self.conf = configured(directory, options, 0.01 if virtual else 10)
+        database = database or (MemoryDatabase if virtual else Database)
         self.store = Store(database(self.conf.database.connection, sqlite_synchronous=False), runtime)
         self.conductor = Conductor(self.conf, self.store, self.fleet.libvirt(), runtime)
-        self.services = Services(
-            self.conf, self.store, client or DirectClient(self), runtime, Policies(self.conf, runtime), configuration.aggregates(self.conf), runtime.now()
-        )  # type: ignore[arg-type]
+        told: Any = client or DirectClient(self)
+        self.services = Services(self.conf, self.store, told, runtime, Policies(self.conf, runtime), configuration.aggregates(self.conf), runtime.now())
         self.application = Documented(Validated(load_application(self.services)))
 
     def __enter__(self) -> Service:
@@ -157,7 +168,7 @@ def configured(directory: Path, options: dict[str, Any], lock_timeout_s: float |
     for group, opts in list_auth_token_opts():
         conf.register_opts(opts, group=group)
     for name in options.get("aggregates", ()):
-        conf.register_opts(configuration.AGGREGATE_OPTS, group=f"aggregate:{name}")
+        conf.register_opts(AGGREGATE_OPTS, group=f"aggregate:{name}")
     conf([], project="livemig", default_config_files=[], default_config_dirs=[])
     given = {"host": "conductor", "enabled_hosts": list(HOSTS), "state_path": str(directory), **options}
     for name, value in given.items():
@@ -168,6 +179,6 @@ def configured(directory: Path, options: dict[str, Any], lock_timeout_s: float |
         file.write_bytes(tables())
         conf.set_override("connection", f"sqlite:///{file}?timeout={lock_timeout_s}", group="database")
     for name in HOSTS:
-        conf.register_opts(configuration.HOST_OPTS, group=f"host:{name}")
+        conf.register_opts(HOST_OPTS, group=f"host:{name}")
         conf.set_override("connection_uri", f"qemu+tcp://{name}/system", group=f"host:{name}")
     return conf

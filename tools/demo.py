@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ from livemig.lab.shell import LabError
 from livemig.records import Migration
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.states import Status
-from tests.clients.environments import environment
+from tests.clients.environments import environment, version
 
 LAB = Path("/var/tmp/livemig-demo")
 LINK_MBIT = 200  # so slow that the eye can follow
+COLUMNS = 79  # of the bar: in the last column of a narrow terminal some begin a new line
+BAR = 16
 FLEET = """
 hosts:
   - {name: node1, bandwidth_mib_s: 400}
@@ -58,10 +61,15 @@ def main(arguments: list[str]) -> int:
         print("1. The stage")
         state = Path(tempfile.mkdtemp(prefix="livemig-demo-"))
         stack.callback(shutil.rmtree, state, ignore_errors=True)
+        openstack = None if mock else stack.enter_context(ThreadPoolExecutor()).submit(environment, "osc")  # meanwhile: it takes as long as the guest to boot
         scene = stack.enter_context(simulated(state) if mock else real(runtime))
         client = stack.enter_context(service(state, scene, runtime))
         server = wait_for_server(client)
         print(f"   server {server['id']} ({server['name']}, {server['flavor']['ram']} MiB) is {server['status']} on {server['OS-EXT-SRV-ATTR:host']}")
+        if openstack:
+            if not openstack.done():
+                print("   OpenStack's client is still being installed", flush=True)
+            print(f"   OpenStack's client {version('osc', 'python-openstackclient')} is in {openstack.result().relative_to(Path.cwd())}")
         good = play(client, scene, state, server, runtime)
         if scene.guest:
             good = encore(client, scene, state, server, runtime) and good
@@ -123,10 +131,10 @@ def follow(client: Service, store: Store, server: str, runtime: Runtime) -> Migr
             last = (now, sent)
         over = shown["status"] != "MIGRATING"
         seen = [event.text for event in store.migrations.events(migration.id) if event.kind in ("source", "destination")]
-        phase = ", ".join([migration.status.value, *seen[-1:]]) if not over else migration.status.value
-        before, line = line, bar(100 if over else shown["progress"], migration, rate, phase)
+        phase = seen[-1] if seen and not over else migration.status.value
+        before, line = line, bar(100 if over else shown["progress"], sent, migration.memory_total_bytes or 0, rate, phase)
         if terminal:
-            print(f"\r{line:<130}", end="\n" if over else "", flush=True)
+            print(f"\r{line:<{COLUMNS}}", end="\n" if over else "", flush=True)
         elif line != before:
             print(line, flush=True)
         if over:
@@ -134,10 +142,11 @@ def follow(client: Service, store: Store, server: str, runtime: Runtime) -> Migr
         runtime.sleep(0.1 if terminal else 0.5)
 
 
-def bar(percent: int, migration: Migration, rate: float, phase: str) -> str:
-    full = percent * 30 // 100
-    sent, total = ((value or 0) / 1024**2 for value in (migration.memory_processed_bytes, migration.memory_total_bytes))
-    return f"   [{'#' * full}{'.' * (30 - full)}] {percent:3d} %  {sent:6.1f} of {total:5.1f} MiB  {rate / 1024**2:5.1f} MiB/s  {phase[:50]}"
+def bar(percent: int, sent: int, total: int, rate: float, phase: str) -> str:
+    """One line of at most COLUMNS columns. Sizes are in bytes, `rate` in bytes a second."""
+    full = percent * BAR // 100
+    numbers = f"{percent:3d} %  {sent / 1024**2:4.0f} of {total / 1024**2:4.0f} MiB {rate / 1024**2:4.0f} MiB/s"
+    return f"   [{'#' * full}{'.' * (BAR - full)}] {numbers}  {phase}"[:COLUMNS].rstrip()
 
 
 def judge(client: Service, migration: Migration, source: str, seconds: float, guest: Any, watch: Any) -> bool:

@@ -28,9 +28,11 @@ from livemig.runtime import Event, Runtime
 
 LOG = log.getLogger(__name__)
 
+END_S = 9.0  # after a signal to end; conductor.stop() and the requests have less
+LATE = "It did not end in time"  # logged by what ends it then
+READ_AGAIN = "The configuration was read again"  # logged once it is in force
 _LOOK_FOR_SIGNALS_S = 1.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
-_END_S = 9.0  # after such a signal; conductor.stop() and the requests have less
 _FINISH_S = 2.0
 
 
@@ -109,8 +111,8 @@ def _end_in_time(reader: int, over: Event) -> None:
     with open(reader, "rb", buffering=0) as signals:
         while told := signals.read(64):
             if set(told) & set(_ENDING):
-                if not over.wait(_END_S):
-                    leave("It did not end in time")
+                if not over.wait(END_S):
+                    leave(LATE)
                 return
 
 
@@ -156,6 +158,6 @@ def _reload(conf: Any, conductor: Conductor, module: Any) -> None:
         if conf.libvirt.driver == "mock":
             module.reload(conf.mock.fleet)
         conductor.reload()
-        LOG.info("The configuration was read again")
+        LOG.info(READ_AGAIN)
     except Exception:
         LOG.exception("The configuration could not be read again; the former one stays in force")

@@ -24,6 +24,8 @@ from livemig.states import Status
 
 LOG = log.getLogger(__name__)
 
+INTERRUPTED = "interrupted: the guest is on the destination, and waits there for memory that is still on the source"
+
 _IF_IT_STAYS_SO = {Verdict.ABANDONED: Verdict.LOST, Verdict.FORGOTTEN: Verdict.COMPLETED, Verdict.HALTED: Verdict.LOST}
 _OPEN = (Verdict.UNDECIDED, Verdict.INTERRUPTED, *_IF_IT_STAYS_SO)
 _LOST = "The guest was found on neither host, or running on both. Nothing was done to it; a person must look."
@@ -186,16 +188,18 @@ class Attempt:
         else:
             self._told, self._error = False, letter.error
         call = "migrateToURI3 to resume post-copy" if letter.resumed else "migrateToURI3"
-        self._journal.note("libvirt", f"{call} returned" if letter.error is None else f"{call}: {letter.error}")
+        succeeded = letter.error is None
+        self._journal.note("libvirt", f"{call} returned" if succeeded else f"{call}: {letter.error}", succeeded=succeeded, resumed=letter.resumed)
 
     def _read_event(self, end: str, event: HostEvent) -> None:
+        name = type(event).__name__
         if isinstance(event, JobCompleted):
             self._completed_job = event.job
-            self._journal.note(end, f"job completed: downtime {event.job.downtime_ms} ms")
+            self._journal.note(end, f"job completed: downtime {event.job.downtime_ms} ms", event=name)
         elif isinstance(event, ServerChanged):
-            self._journal.note(end, event.text)
+            self._journal.note(end, event.text, event=name)
         elif isinstance(event, Disconnected):
-            self._journal.note(end, f"connection lost: {event.reason}")
+            self._journal.note(end, f"connection lost: {event.reason}", event=name)
 
     def _is_under_way(self) -> bool:
         """Look at the job and do what is due. False when there is none any more, or its post-copy is interrupted: then QEMU may hang, and is not asked."""
@@ -268,10 +272,10 @@ class Attempt:
                 verdict = _IF_IT_STAYS_SO.get(verdict, verdict)
             text = f"{verdict.value} (source: {source}, destination: {destination})"
             if verdict not in _OPEN and self._lease.held:
-                self._journal.note("verdict", text)
+                self._journal.note("verdict", text, verdict=verdict.name)
                 return self._outcome(verdict, source), {self._source.name: source, self._destination.name: destination}
             if text != said:
-                self._journal.note("verdict", said := text)
+                self._journal.note("verdict", said := text, verdict=verdict.name)
             if verdict is Verdict.INTERRUPTED and self._lease.held:
                 self._recover()
             self._journal.flush()
@@ -286,7 +290,7 @@ class Attempt:
         if self._recovery is None:
             self._recovery = interrupted(now)
             self._asked_to_resume()  # what was wished before was the switch
-            self._journal.note("post-copy", "interrupted: the guest is on the destination, and waits there for memory that is still on the source")
+            self._journal.note("post-copy", INTERRUPTED)
         elif (by_hand := self._asked_to_resume()) or (now >= self._recovery.due_at and not self._resuming):
             self._recovery = self._recovery.tried(now)
             self._journal.note("post-copy", f"libvirt is told to resume it{', as was asked for' if by_hand else ''} (try {self._recovery.tries})")

@@ -24,6 +24,7 @@ LOG = log.getLogger(__name__)
 
 T = TypeVar("T")
 
+CONNECTED = "Connected to host %s"  # logged when a host is followed from then on
 _FIRST_PAUSE_S = 0.2
 _DATABASE_PAUSE_S = 1.0
 _LOOK_S = 5.0  # how long somebody waits who wants a server looked at
@@ -208,7 +209,7 @@ class Watcher:
             return False
         self.settled.set()
         if not self._followed:
-            LOG.info("Connected to host %s at %s", self.settings.name, self.settings.connection_uri)
+            LOG.info(CONNECTED + " at %s", self.settings.name, self.settings.connection_uri)
             storage.sweep(self.hypervisor)
         self._is_reached()
         self._complete_at = self._runtime.monotonic()

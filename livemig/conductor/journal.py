@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from oslo_log import log
 
 from livemig import exceptions
 from livemig.db.store import Store
+from livemig.facts import Iteration
 from livemig.records import Migration
 
 LOG = log.getLogger(__name__)
@@ -19,12 +20,13 @@ _FIRST_S, _LONGEST_S = 1.0, 300.0  # pauses between two such lines from then on;
 
 @dataclass(slots=True)
 class _Pace:
-    """Of lines that come again and again: when the next is due, and how many were held back since the last."""
+    """Of lines that come again and again: when the next is due, how many were held back since the last, and the details of the latest."""
 
     often: int = 0
     due_at: float = float("-inf")
     pause_s: float = _FIRST_S
     held: int = 0
+    details: dict[str, object] = field(default_factory=dict)
 
     def is_due(self, now: float) -> bool:
         if self.often > 0:
@@ -42,6 +44,8 @@ class Journal:
 
     A migration may run for days, with a guest that does not converge (dozens of iterations a second) or over a link that breaks every few seconds. So
     iterations, and lines that were said often, are told with growing pauses: then all iterations since in one line, and how often the same was to be said.
+
+    Each line also goes to the log. Its record there has fields beside the text: `migration` and `server` (UUIDs), `kind`, and the details given with the line.
     """
 
     def __init__(self, store: Store, migration: Migration, clock: Callable[[], float]) -> None:
@@ -54,21 +58,22 @@ class Journal:
         self._iterations: tuple[int, int] | None = None  # first and last of those that are still to be told
         self._pace_of_iterations = _Pace()
 
-    def note(self, kind: str, text: str) -> None:
+    def note(self, kind: str, text: str, **details: object) -> None:
         pace = self._paces.setdefault((kind, text), _Pace(_OFTEN))
+        pace.details = details
         if not pace.is_due(self._clock()):
             pace.held += 1
             return
         self._tell_iterations()
         times, pace.held = pace.held + 1, 0
-        self._write(kind, text if times == 1 else f"{text} ({times} times)")
+        self._write(kind, text if times == 1 else f"{text} ({times} times)", details)
 
-    def note_once(self, kind: str, text: str) -> bool:
+    def note_once(self, kind: str, text: str, **details: object) -> bool:
         """False when it was said already."""
         if (kind, text) in self._said:
             return False
         self._said.add((kind, text))
-        self.note(kind, text)
+        self.note(kind, text, **details)
         return True
 
     def iterations(self, first: int, last: int) -> None:
@@ -93,17 +98,18 @@ class Journal:
         for (kind, text), pace in self._paces.items():
             if pace.held:
                 times, pace.held = pace.held, 0
-                self._write(kind, f"{text} ({times} times)")
+                self._write(kind, f"{text} ({times} times)", pace.details)
         self.flush()
 
     def _tell_iterations(self) -> None:
         if self._iterations is not None:
             first, last = self._iterations
             self._iterations = None
-            self._write("source", f"iteration {first}" if first == last else f"iterations {first} to {last}")
+            self._write("source", f"iteration {first}" if first == last else f"iterations {first} to {last}", {"event": Iteration.__name__, "iteration": last})
 
-    def _write(self, kind: str, text: str) -> None:
-        LOG.info("Migration %s of server %s: %s: %s", self._migration.uuid, self._migration.server_uuid, kind, text)
+    def _write(self, kind: str, text: str, details: Mapping[str, object]) -> None:
+        uuid, server = self._migration.uuid, self._migration.server_uuid
+        LOG.info("Migration %s of server %s: %s: %s", uuid, server, kind, text, migration=uuid, server=server, kind=kind, **details)
         self._lines.append((kind, text))
 
 

@@ -14,6 +14,8 @@ from livemig.facts import Presence
 from livemig.hypervisor.connection import Hypervisor
 from livemig.records import Migration
 
+NEED_NOT_BE_PAUSED = "need not be paused"
+
 
 class Knobs:
     """Those of one migration, on its source. `announce` tells of phases (see `announcer`)."""
@@ -85,7 +87,7 @@ class Knobs:
         """A guest that does not run is left as it is: its user paused it, or we did, or QEMU is just switching over."""
         presence = self._source.presence(self._server)
         if presence is not Presence.RUNNING:
-            self._journal.note_once("knob", f"the guest is {presence} and need not be paused")
+            self._journal.note_once("knob", f"the guest is {presence} and {NEED_NOT_BE_PAUSED}")
             return
         self._announce("force_complete.start")
         self._journal.note("pause", action.reason)

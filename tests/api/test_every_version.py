@@ -139,7 +139,7 @@ def under_way(world: World, name: str) -> str:
 
 def disable(_world: World, probe: Probe) -> Asked:
     body: dict[str, Any] = {"host": "node3", "binary": "nova-compute"}
-    more = {"disable-log-reason": {"disabled_reason": "a new disk"}, "force-down": {"forced_down": False}}
+    more: dict[str, dict[str, Any]] = {"disable-log-reason": {"disabled_reason": "a new disk"}, "force-down": {"forced_down": False}}
     return probe.template, body | more.get(probe.template.rpartition("/")[2], {})
 
 

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import bcrypt
@@ -137,8 +138,8 @@ def test_what_it_costs(file: Path) -> None:
     """Who is right pays once; who is not known pays as who is."""
     written(file, f"alice:{hashed('secret of alice', 10)}\n")
     users = htpasswd.Users(str(file), 2)
-    known = min(seconds(lambda n=n: users.knows("alice", b"wrong %d" % n)) for n in range(3))
-    unknown = min(seconds(lambda n=n: users.knows("carol", b"wrong %d" % n)) for n in range(3))
+    known = min(seconds(partial(users.knows, "alice", b"wrong %d" % n)) for n in range(3))
+    unknown = min(seconds(partial(users.knows, "carol", b"wrong %d" % n)) for n in range(3))
     assert known / 2 < unknown < known * 2
     right = seconds(lambda: users.knows("alice", b"secret of alice"))
     again = min(seconds(lambda: users.knows("alice", b"secret of alice")) for _ in range(3))

@@ -63,7 +63,8 @@ def behind(headers: dict[str, str]) -> tuple[webob.Response, RequestContext | No
         seen.append(environ[CONTEXT])
         return webob.Response()(environ, start_response)
 
-    request = webob.Request.blank("/v2.1/servers", headers=headers, environ={"openstack.request_id": "req-1"})
+    environ: Any = {"openstack.request_id": "req-1"}
+    request = webob.Request.blank("/v2.1/servers", headers=headers, environ=environ)
     return request.get_response(KeystoneContext(application)), seen[0] if seen else None
 
 

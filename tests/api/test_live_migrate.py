@@ -7,7 +7,7 @@ import pytest
 
 from livemig.states import Status
 from livemig.testing.fleet import Fleet, guest_uuid
-from tests.api.conftest import Start, Wire, settle
+from tests.api.wire import Start, Wire, settle
 from tests.service import Service
 
 WEB = guest_uuid("web")

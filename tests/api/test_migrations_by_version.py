@@ -53,7 +53,8 @@ class Alone(World):
 
 @pytest.fixture(scope="module")
 def without_conductor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
-    with Alone(tmp_path_factory.mktemp("alone")) as world:
+    world = Alone(tmp_path_factory.mktemp("alone"))
+    with world:
         world.fleet.add_guest("web", "node1")
         world.settle()
         world.conductor.engine.stop()

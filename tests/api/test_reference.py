@@ -14,7 +14,7 @@ from typing import Any
 
 from livemig.db.hosts import host_uuid, service_uuid
 from livemig.testing.fleet import guest_uuid
-from tests.api.conftest import Start, settle
+from tests.api.wire import Start, settle
 from tests.service import Service
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"

@@ -17,8 +17,7 @@ from oslo_config import cfg
 
 from livemig.cli import all as livemig_all
 from livemig.cli import api, conductor, manage
-from tests.unit.test_cli import Here, synced
-from tests.unit.test_cli import here as here
+from tests.here import Here, synced
 
 BROKER, DATABASE, KEYSTONE, TOKEN, PASSWORD = SECRETS = ("brokers-secret", "databases-secret", "keystones-secret", "gAAAA-the-token", "alices-secret")
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()

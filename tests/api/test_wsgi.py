@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import webob
@@ -11,8 +12,7 @@ import webob
 from livemig import wsgi
 from livemig.conf import ConfigurationError
 from livemig.exceptions import Misconfigured
-from tests.unit.test_cli import RUNTIME, Here, synced
-from tests.unit.test_cli import here as here
+from tests.here import RUNTIME, Here, synced
 
 
 @pytest.fixture
@@ -23,7 +23,8 @@ def configured(here: Here, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 
 def asked(application: wsgi.Application, path: str = "/v2.1/servers", address: str = "127.0.0.1") -> webob.Response:
-    return webob.Request.blank(path, environ={"REMOTE_ADDR": address}).get_response(application)
+    environ: Any = {"REMOTE_ADDR": address}
+    return webob.Request.blank(path, environ=environ).get_response(application)
 
 
 def test_it_answers(configured: Here) -> None:

@@ -3,19 +3,22 @@
 Arguments: openstacksdk or watcher, which says what the names `conn` or `helper` stand for.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 import warnings
+from typing import Any
 
 
-def openstacksdk():
+def openstacksdk() -> dict[str, Any]:
     import openstack
 
     return {"conn": openstack.connect()}
 
 
-def watcher():
+def watcher() -> dict[str, Any]:
     from watcher import conf
     from watcher.common import nova_helper
 
@@ -27,7 +30,7 @@ def watcher():
     return {"helper": nova_helper.NovaHelper()}
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """A value as JSON can hold it."""
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())

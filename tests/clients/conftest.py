@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,26 +18,21 @@ from tests.clients.runner import Client, Start, Warm, cold
 from tests.clients.stage import Stage
 
 HERE = Path(__file__).parent
-RECORD = Record()
 STYLES = ("none", "http_basic", "password")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of it is marked `clients`. The document is judged when everything else has been run."""
+    """All of it is marked `clients`."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("clients")
-    items.sort(key=lambda item: item.path == HERE / "test_document.py")
 
 
-def pytest_deselected(items: list[pytest.Item]) -> None:
-    """A run of only some tests does not give the whole document."""
-    RECORD.complete = RECORD.complete and not any(HERE in item.path.parents for item in items)
-
-
-@pytest.fixture(scope="session")
-def record() -> Record:
-    return RECORD
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Record:
+    """Of this test."""
+    file, line, _name = request.node.location
+    return Record(Path(file).name, line or 0)
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +41,23 @@ def keystone() -> Iterator[Keystone]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
+    """livemig-all on the mock with one of the ways to log in; started when it is asked for first, and there until the end."""
+    with ExitStack() as stack:
+
+        @cache
+        def started(style: str) -> Stage:
+            keystone = request.getfixturevalue("keystone") if style == "password" else None
+            return stack.enter_context(stages.simulated(tmp_path_factory.mktemp(style), style, keystone))
+
+        yield started
+
+
 @pytest.fixture(scope="session", params=STYLES)
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """livemig-all on the mock; once for each way to log in."""
-    keystone = request.getfixturevalue("keystone") if request.param == "password" else None
-    with stages.simulated(tmp_path_factory.mktemp(request.param), request.param, keystone) as running:
-        yield running
+def stage(request: pytest.FixtureRequest, running: Callable[[str], Stage]) -> Stage:
+    """livemig-all on the mock; in each way to log in."""
+    return running(request.param)
 
 
 @pytest.fixture(scope="session")

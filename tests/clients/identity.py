@@ -143,7 +143,7 @@ def _prepare(programs: Path, directory: Path, url: str) -> None:
     (directory / "keystone.conf").write_text(CONFIG.format(directory=directory))
 
     def manage(*words: str) -> None:
-        command = [programs / "keystone-manage", "--config-file", directory / "keystone.conf", *words]
+        command: list[str | Path] = [programs / "keystone-manage", "--config-file", directory / "keystone.conf", *words]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment(directory), check=False)
         if done.returncode:
             raise AssertionError(f"keystone-manage {' '.join(words)}:\n{done.stdout}")
@@ -157,7 +157,7 @@ def _prepare(programs: Path, directory: Path, url: str) -> None:
 
 @contextmanager
 def _serving(programs: Path, directory: Path, port: int) -> Iterator[None]:
-    command = [programs / "python", Path(__file__).with_name("identity_process.py"), str(port)]
+    command: list[str | Path] = [programs / "python", Path(__file__).with_name("identity_process.py"), str(port)]
     with (directory / "output").open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=_environment(directory), start_new_session=True)
     try:

@@ -1,18 +1,28 @@
 """What was run and how it ended: the tables of docs/clients.md, which the tests write and hold true.
 
-LIVEMIG_WRITE_DOCS=1 writes what the run gave into the document. Without it the run is compared with the document.
+Each command is compared with the document as it is run, unless LIVEMIG_WRITE_DOCS=1 is set. It is also written to a folder, a file for each process of tests;
+so tests run in any order and side by side, and what all of them ran is judged after them:
+
+    python -m tests.clients.record clear             before them
+    python -m tests.clients.record compare [STYLE…]  exit status 1 if the document has what was not run, in these ways to log in (all unless named)
+    python -m tests.clients.record write             put what was run in the document; with LIVEMIG_WRITE_DOCS=1 for the tests, and all of them run
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from tests.clients import environments
 
 DOCUMENT = environments.ROOT / "docs" / "clients.md"
+RAN = environments.CACHE / "ran"  # the folder
 BEGIN, END = "<!-- From here on written by tests/clients. -->", "<!-- Up to here. -->"
 STYLES = ("none", "http_basic", "password", "lab")
 PACKAGES = {"openstack": "python-openstackclient", "nova": "python-novaclient", "openstacksdk": "openstacksdk", "watcher": "python-watcher"}
@@ -29,12 +39,16 @@ BETWEEN = re.compile(r"(?<!\\)\|")  # the bars of a table, not those in its cell
 Row = tuple[str, str, str, int, str]  # client, style, command, status, what it said
 
 
-class Record:
-    """The commands of a run."""
+Place = tuple[int, str, int]  # where a command stands among all: its style, the file of its test, and that test's line
 
-    def __init__(self) -> None:
-        self.rows: dict[Row, None] = {}
-        self.complete = True
+
+class Record:
+    """The commands of one test, which stands in that line of a file."""
+
+    def __init__(self, file: str, line: int, folder: Path = RAN) -> None:
+        self._file = file
+        self._folder = folder
+        self._line = line
 
     @staticmethod
     def client(made: str, program: str) -> str:
@@ -42,27 +56,34 @@ class Record:
         return f"{program} {environments.version(made, PACKAGES[program])}"
 
     def add(self, client: str, style: str, command: str, status: int, said: str = "") -> None:
-        """One more command."""
-        self.rows[client, style, steady(command), status, steady(said)] = None
-
-    def document(self) -> str:
-        """The tables, as Markdown."""
-        return "\n".join(line for client in dict.fromkeys(row[0] for row in self.rows) for line in self._table(client))
-
-    def _table(self, client: str) -> Iterator[str]:
-        mine = [row for row in self.rows if row[0] == client]
-        styles = [style for style in STYLES if any(row[1] == style for row in mine)]
-        yield f"\n### {client}\n"
-        yield "| command | " + " | ".join(styles) + " | what it says when refused |"
-        yield "|---|" + "---|" * len(styles) + "---|"
-        for _, _, command, status, said in dict.fromkeys((client, "", *row[2:]) for row in mine):
-            ends = [str(status) if (client, style, command, status, said) in self.rows else "" for style in styles]
-            yield f"| `{_cell(command)}` | " + " | ".join(ends) + f" | {_cell(said)} |"
+        """One more command. Raises AssertionError if the document has it otherwise."""
+        row: Row = (client, style, steady(command), status, steady(said))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / str(os.getpid())).open("a") as file:
+            file.write(json.dumps([(STYLES.index(style), self._file, self._line), row]) + "\n")
+        assert wanted() or in_document(row), f"not in docs/clients.md as it ended (its first lines say how it is written): {row}"
 
 
-def rows_of(document: str) -> set[Row]:
+def tables(rows: Iterable[Row]) -> str:
+    """All of them, as Markdown."""
+    rows = dict.fromkeys(rows)
+    return "\n".join(line for client in dict.fromkeys(row[0] for row in rows) for line in _table(client, rows))
+
+
+def _table(client: str, rows: Collection[Row]) -> Iterator[str]:
+    mine = [row for row in rows if row[0] == client]
+    styles = [style for style in STYLES if any(row[1] == style for row in mine)]
+    yield f"\n### {client}\n"
+    yield "| command | " + " | ".join(styles) + " | what it says when refused |"
+    yield "|---|" + "---|" * len(styles) + "---|"
+    for _, _, command, status, said in dict.fromkeys((client, "", *row[2:]) for row in mine):
+        ends = [str(status) if (client, style, command, status, said) in rows else "" for style in styles]
+        yield f"| `{_cell(command)}` | " + " | ".join(ends) + f" | {_cell(said)} |"
+
+
+def rows_of(document: str) -> list[Row]:
     """The rows that tables say."""
-    rows: set[Row] = set()
+    rows: list[Row] = []
     client, styles = "", [""]
     for line in document.splitlines():
         cells = [cell.strip().replace("\\|", "|") for cell in BETWEEN.split(line)[1:-1]]
@@ -71,7 +92,7 @@ def rows_of(document: str) -> set[Row]:
         elif cells[:1] == ["command"]:
             styles = cells[1:-1]
         elif cells and not cells[0].startswith("---"):
-            rows |= {(client, style, cells[0].strip("`"), int(end), cells[-1]) for style, end in zip(styles, cells[1:-1], strict=True) if end}
+            rows += [(client, style, cells[0].strip("`"), int(end), cells[-1]) for style, end in zip(styles, cells[1:-1], strict=True) if end]
     return rows
 
 
@@ -83,7 +104,7 @@ def steady(text: str) -> str:
 
 
 def wanted() -> bool:
-    """True when this run is to write the document."""
+    """True when what is run is to be written into the document."""
     return os.environ.get("LIVEMIG_WRITE_DOCS") == "1"
 
 
@@ -92,10 +113,41 @@ def committed(path: Path = DOCUMENT) -> str:
     return path.read_text().partition(BEGIN)[2].partition(END)[0]
 
 
-def write(tables: str, path: Path = DOCUMENT) -> None:
+def write(text: str, path: Path = DOCUMENT) -> None:
     """Put the tables in their place in the document."""
     head, _, rest = path.read_text().partition(BEGIN)
-    path.write_text(f"{head}{BEGIN}\n{tables.strip()}\n{END}{rest.partition(END)[2]}")
+    path.write_text(f"{head}{BEGIN}\n{text.strip()}\n{END}{rest.partition(END)[2]}")
+
+
+@cache
+def _documented() -> frozenset[Row]:
+    return frozenset(rows_of(committed()))
+
+
+def in_document(row: Row) -> bool:
+    return row in _documented()
+
+
+def ran(folder: Path = RAN) -> list[Row]:
+    """What all tests ran, in the order in which they stand in their files."""
+    lines = [json.loads(line) for path in sorted(folder.glob("*")) for line in path.read_text().splitlines()]
+    return list(dict.fromkeys(tuple(row) for _place, row in sorted(lines, key=lambda line: line[0])))
+
+
+def main(words: Sequence[str], folder: Path = RAN) -> int:
+    deed, *styles = words
+    if deed == "clear":
+        shutil.rmtree(folder, ignore_errors=True)
+    elif deed == "write":
+        write(tables(ran(folder)))
+    elif missing := sorted({row for row in rows_of(committed()) if row[1] in (styles or STYLES)} - set(ran(folder))):
+        print("docs/clients.md has what was not run:", *missing, sep="\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
 
 
 def _cell(text: str) -> str:

@@ -93,7 +93,7 @@ class Stage:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.headers, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as fault:
-            return fault.code, fault.headers, json.loads(fault.read() or b"null")
+            return fault.code, dict(fault.headers), json.loads(fault.read() or b"null")
 
     def listed(self) -> list[dict[str, Any]]:
         """All servers, as a list has them."""

@@ -15,7 +15,7 @@ def test_every_server_is_listed_with_where_it_is(stage: Stage, openstack: Client
     assert [rows[each]["Power State"] for each in (server, paused, off)] == [1, 3, 4]
 
 
-EXPECTED = {"Host": "node1", "Task State": None, "Availability Zone": "nova", "Networks": {}, "Image Name": "N/A (booted from volume)"}
+EXPECTED: dict[str, object] = {"Host": "node1", "Task State": None, "Availability Zone": "nova", "Networks": {}, "Image Name": "N/A (booted from volume)"}
 
 
 def test_the_list_can_be_narrowed(stage: Stage, openstack: Client) -> None:
@@ -44,7 +44,7 @@ def test_a_server_is_shown_by_its_id_and_by_its_name(stage: Stage, openstack: Cl
     name = Named(stage.show(server)["name"], "NAME")
     shown = openstack.json("server", "show", server)
     assert shown | {"server_groups": None} == openstack.json("server", "show", name)  # found by its name, it is taken from a list, which has less
-    expected = {
+    expected: dict[str, object] = {
         "id": server,
         "name": name,
         "status": "ACTIVE",

@@ -4,15 +4,19 @@ What takes long in a short command is to import the client. This process has imp
 Argument: the program. Each line of standard input is a JSON object with words, variables, directory, out, err; each is answered by the exit status.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.metadata
 import json
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
 
 
-def run(entry, program, asked, learnt):
+def run(entry: Callable[[list[str]], object], program: str, asked: dict[str, Any], learnt: int) -> None:
     """In the forked process: be the program."""
     os.chdir(asked["directory"])
     os.environ.clear()
@@ -36,7 +40,7 @@ def run(entry, program, asked, learnt):
     os._exit(status or 0)
 
 
-def learn(names):
+def learn(names: Iterable[str]) -> None:
     """Import what a run had imported. What cannot be imported by itself is left to the runs."""
     for name in names:
         if name not in sys.modules and "__main__" not in name:

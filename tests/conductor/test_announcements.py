@@ -14,8 +14,8 @@ from livemig import context
 from livemig.conductor.service import Conductor
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
-from livemig.testing.runtime import VirtualRuntime
 from tests.service import Service
+from tests.simulation.runtime import GreenletRuntime
 
 WEB = guest_uuid("web")
 
@@ -27,7 +27,7 @@ POST: Told = [("node1", "post.start"), ("node2", "post_dest.start"), ("node2", "
 
 
 @pytest.fixture
-def service(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Service]:
+def service(tmp_path: Path, runtime: GreenletRuntime) -> Iterator[Service]:
     """A service whose notifications are recorded by oslo.messaging's own driver for tests."""
     service = Service(tmp_path, runtime, aggregates=["racks"])
     oslo_messaging.get_notification_transport(service.conf).cleanup()  # registers its options

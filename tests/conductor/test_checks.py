@@ -11,22 +11,14 @@ import pytest
 from livemig.conductor.checks import CHECKS, disks
 from livemig.states import Status
 from livemig.testing.fleet import Host, guest_uuid
-from livemig.testing.runtime import VirtualRuntime
 from tests.broken import BRIDGE, CPU, GUEST, ON_DAEMONS, ON_MOCK, PASSTHROUGH, Broken, Undo
 from tests.service import Service
+from tests.simulation.runtime import GreenletRuntime
 
 WEB = guest_uuid("web")
 # What both hosts have, and one of them loses.
 PLENTY = {"interfaces": ("eth0", "lo", "br0"), "huge_pages": {2048: 1024}, "numa_nodes": 2}
 EVERY = {**ON_DAEMONS, **ON_MOCK}
-
-
-@pytest.fixture
-def runtime() -> Iterator[VirtualRuntime]:
-    """One order of threads is enough: nothing here depends on it."""
-    runtime = VirtualRuntime(seed=1)
-    yield runtime
-    runtime.close()
 
 
 class MockStage:
@@ -77,7 +69,9 @@ class MockStage:
 
     def settle(self) -> None:
         """Until every host is connected to."""
-        self.service.runtime.wait_until(self._connected, 60)
+        runtime = self.service.runtime
+        assert isinstance(runtime, GreenletRuntime)
+        runtime.wait_until(self._connected, 60)
 
     def _connected(self) -> bool:
         watchers = filter(None, map(self.service.conductor.inventory.get, self.service.fleet.hosts))
@@ -97,7 +91,7 @@ def _told(host: Host) -> Any:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[MockStage]:
+def stage(tmp_path: Path, runtime: GreenletRuntime) -> Iterator[MockStage]:
     with Service(tmp_path, runtime) as service:
         for host in service.fleet.hosts.values():
             host.switch(PLENTY)

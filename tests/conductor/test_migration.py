@@ -5,13 +5,15 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from livemig.db.engine import Database
 from livemig.states import Status
 from livemig.testing.fleet import Domain, guest_uuid
-from livemig.testing.runtime import VirtualRuntime
 from tests.service import Service
+from tests.simulation.runtime import GreenletRuntime
 
 WEB = guest_uuid("web")
 
@@ -106,7 +108,7 @@ def test_one_at_a_time_leaves_a_host(service: Service) -> None:
     assert service.fleet.running_on(second) == ["node2"]
 
 
-def test_several_leave_at_once_when_the_limit_allows(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_several_leave_at_once_when_the_limit_allows(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with Service(tmp_path, runtime, max_concurrent_live_migrations=0) as service:
         servers = [guest_uuid(name) for name in ("one", "two", "three")]
         for name in ("one", "two", "three"):
@@ -118,7 +120,7 @@ def test_several_leave_at_once_when_the_limit_allows(tmp_path: Path, runtime: Vi
         assert all(service.wait_idle(server).status is Status.COMPLETED for server in servers)
 
 
-def test_permitted_downtime_rises_until_a_busy_guest_fits(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_permitted_downtime_rises_until_a_busy_guest_fits(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with Service(tmp_path, runtime, libvirt__live_migration_downtime_delay=3) as service:
         service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
         add(service, dirty_mib_s=20, working_set_mib=20)
@@ -128,7 +130,7 @@ def test_permitted_downtime_rises_until_a_busy_guest_fits(tmp_path: Path, runtim
         assert "max downtime 95 ms" in service.story(WEB)
 
 
-def test_a_guest_that_never_converges_is_left_alone_after_the_time_out(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_a_guest_that_never_converges_is_left_alone_after_the_time_out(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with Service(tmp_path, runtime, libvirt__live_migration_completion_timeout=30) as service:
         service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
         add(service, dirty_mib_s=500)
@@ -141,7 +143,7 @@ def test_a_guest_that_never_converges_is_left_alone_after_the_time_out(tmp_path:
         assert service.state(WEB) == ("ACTIVE", "node1", None)
 
 
-def test_time_in_the_queue_does_not_count(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_time_in_the_queue_does_not_count(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with Service(tmp_path, runtime, libvirt__live_migration_completion_timeout=30) as service:
         service.fleet.hosts["node1"].bandwidth_mib_s = 50.0
         add(service, "first", dirty_mib_s=1)
@@ -152,8 +154,8 @@ def test_time_in_the_queue_does_not_count(tmp_path: Path, runtime: VirtualRuntim
             assert service.wait_idle(guest_uuid(name), 200).status is Status.COMPLETED
 
 
-def test_force_complete_pauses_a_guest_that_never_converges(tmp_path: Path, runtime: VirtualRuntime) -> None:
-    options = {"libvirt__live_migration_completion_timeout": 30, "libvirt__live_migration_timeout_action": "force_complete"}
+def test_force_complete_pauses_a_guest_that_never_converges(tmp_path: Path, runtime: GreenletRuntime) -> None:
+    options: dict[str, Any] = {"libvirt__live_migration_completion_timeout": 30, "libvirt__live_migration_timeout_action": "force_complete"}
     with Service(tmp_path, runtime, **options) as service:
         service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
         add(service, dirty_mib_s=500)
@@ -240,7 +242,7 @@ def test_a_persistent_guest_killed_by_a_fault_is_shown_off_on_its_source(service
     assert service.state(WEB) == ("SHUTOFF", "node1", None)
 
 
-def test_a_restarted_conductor_adopts_a_running_job_with_its_policy(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_a_restarted_conductor_adopts_a_running_job_with_its_policy(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with Service(tmp_path, runtime, libvirt__live_migration_completion_timeout=30) as service:
         service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
         add(service, dirty_mib_s=500)
@@ -315,15 +317,16 @@ def test_a_withdrawn_migration_is_not_begun(service: Service) -> None:
     assert service.store.migrations.get(migration.id).reason == "withdrawn"
 
 
-def test_a_running_job_outlives_the_database(service: Service) -> None:
-    slow(service)
-    with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        service.runtime.sleep(60)
-        assert service.fleet.running_on(WEB) == ["node2"]
-        other.execute("ROLLBACK")
-    assert service.wait_idle(WEB, 30).status is Status.COMPLETED
-    assert service.state(WEB) == ("ACTIVE", "node2", None)
+def test_a_running_job_outlives_the_database(tmp_path: Path, runtime: GreenletRuntime) -> None:
+    with Service(tmp_path, runtime, database=Database) as service:
+        slow(service)
+        with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            service.runtime.sleep(60)
+            assert service.fleet.running_on(WEB) == ["node2"]
+            other.execute("ROLLBACK")
+        assert service.wait_idle(WEB, 30).status is Status.COMPLETED
+        assert service.state(WEB) == ("ACTIVE", "node2", None)
 
 
 def test_a_host_taken_out_of_the_configuration_keeps_its_migration_open(service: Service) -> None:

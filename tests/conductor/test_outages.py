@@ -14,14 +14,13 @@ from sqlalchemy.orm import Session
 from livemig import context, exceptions
 from livemig.api.routes import ROUTES
 from livemig.conductor.service import Conductor
-from livemig.db.engine import Database
 from livemig.microversions import MAX, text
 from livemig.states import Status
 from livemig.testing.fleet import Disk, guest_uuid
-from livemig.testing.runtime import VirtualRuntime
-from tests.conductor.test_several import Make
-from tests.conductor.test_several import make as make
+from tests.conductor.cluster import Make
+from tests.memory import MemoryDatabase
 from tests.service import DirectClient, Service
+from tests.simulation.runtime import GreenletRuntime
 
 WEB, DB = guest_uuid("web"), guest_uuid("db")
 ASYNCHRONOUS, LAST_TO_WAIT = "2.34", "2.33"
@@ -54,7 +53,7 @@ class Broker(DirectClient):
             super().wake(asked_by, migration_id)
 
 
-class Fickle(Database):
+class Fickle(MemoryDatabase):
     """The database, which may be away, or be so in a certain moment, and which may break off right after a commit."""
 
     away = False
@@ -81,22 +80,12 @@ class Fickle(Database):
 
 
 @pytest.fixture
-def runtime() -> Iterator[VirtualRuntime]:
-    """One seed is enough here: the simulation has thousands."""
-    runtime = VirtualRuntime(seed=3)
-    yield runtime
-    for task in runtime._tasks[1:]:
-        task.ready = lambda: True
-    runtime.close()
-
-
-@pytest.fixture
 def broker() -> Broker:
     return Broker()
 
 
 @pytest.fixture
-def service(tmp_path: Path, runtime: VirtualRuntime, broker: Broker) -> Iterator[Service]:
+def service(tmp_path: Path, runtime: GreenletRuntime, broker: Broker) -> Iterator[Service]:
     """With the guest "web" on node1."""
     with Service(tmp_path, runtime, broker, Fickle, max_concurrent_live_migrations=4) as service:
         broker.service = service
@@ -242,7 +231,7 @@ def test_what_runs_goes_on_without_the_database_and_its_progress_catches_up(serv
 @pytest.mark.parametrize("away_s", [0, 30])
 def test_a_commit_of_which_nobody_hears(service: Service, status: Status, away_s: float) -> None:
     """The database breaks off when it has taken down what the conductor is about to do: that is done all the same."""
-    database, broken = service.store.database, []
+    database, broken = service.store.database, list[Status]()
     assert isinstance(database, Fickle)
 
     def breaks_off() -> bool:
@@ -423,7 +412,7 @@ def test_a_daemon_that_just_restarts_is_waited_for(service: Service) -> None:
     assert service.wait_idle(WEB, 120).status is Status.COMPLETED
 
 
-def test_those_that_may_go_anywhere_leave_the_queue_of_a_host_that_hangs(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_those_that_may_go_anywhere_leave_the_queue_of_a_host_that_hangs(tmp_path: Path, runtime: GreenletRuntime) -> None:
     options = {"max_concurrent_live_migrations": 4, "max_concurrent_incoming_live_migrations": 1}
     with Service(tmp_path, runtime, None, Fickle, **options) as service:
         for number in range(3):

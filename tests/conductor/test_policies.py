@@ -6,39 +6,34 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from livemig import conf as configuration
 from livemig.conf.policy import NAMED
+from livemig.db.engine import Database
 from livemig.records import Migration
 from livemig.states import Status
 from livemig.testing import constants as C
 from livemig.testing.fleet import Domain, guest_uuid
-from livemig.testing.runtime import VirtualRuntime
 from tests.service import Service
+from tests.simulation.runtime import GreenletRuntime
 
 WEB = guest_uuid("web")
 Make = Callable[..., Service]
 # Several at once, and looks that are rarer than they are: minutes go by here.
-CALMLY: dict[str, object] = {"max_concurrent_live_migrations": 0, "conductor__monitor_interval": 1.0, "conductor__progress_interval": 2.0}
-
-
-@pytest.fixture(params=range(2), ids=lambda seed: f"seed{seed}")
-def runtime(request: pytest.FixtureRequest) -> Iterator[VirtualRuntime]:
-    runtime = VirtualRuntime(seed=request.param)
-    yield runtime
-    runtime.close()
+CALMLY: dict[str, Any] = {"max_concurrent_live_migrations": 0, "conductor__monitor_interval": 1.0, "conductor__progress_interval": 2.0}
 
 
 @pytest.fixture
-def make(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Make]:
+def make(tmp_path: Path, runtime: GreenletRuntime) -> Iterator[Make]:
     """A service whose options of [libvirt] are given without their prefix; node1 sends 100 MiB/s, and its guest web dirties more."""
     with ExitStack() as stack:
 
-        def made(dirty_mib_s: float = 500, state: str = "running", lease_time: int = 10, **options: object) -> Service:
+        def made(dirty_mib_s: float = 500, state: str = "running", lease_time: int = 10, database: Any = None, **options: Any) -> Service:
             given = {f"libvirt__live_migration_{name}": value for name, value in options.items()} | {"conductor__lease_time": lease_time}
-            service = stack.enter_context(Service(tmp_path, runtime, **{**CALMLY, **given}))
+            service = stack.enter_context(Service(tmp_path, runtime, database=database, **{**CALMLY, **given}))
             service.fleet.hosts["node1"].bandwidth_mib_s = 100.0
             add(service, "web", dirty_mib_s=dirty_mib_s, state=state)
             return service
@@ -204,7 +199,7 @@ def test_a_switch_that_no_conductor_saw(make: Make) -> None:
 
 def test_the_database_is_away_when_it_is_switched_and_interrupted(make: Make) -> None:
     """It is resumed all the same, as long as the lease lasts, and all is written down when the database is back."""
-    service = make(policy="post-copy", lease_time=60)
+    service = make(policy="post-copy", lease_time=60, database=Database)
     assert service.live_migrate(WEB).status_int == 202
     service.runtime.sleep(5)
     source = service.fleet.hosts["node1"].domains[WEB]
@@ -427,7 +422,8 @@ def test_what_libvirt_remembers_of_a_speed_is_taken_back(make: Make) -> None:
     assert domain.max_speed > 10**9
 
 
-def test_links_are_not_divided_while_the_database_is_away(service: Service) -> None:
+def test_links_are_not_divided_while_the_database_is_away(make: Make) -> None:
+    service = make(database=Database)
     service.conf.set_override("live_migration_link_bandwidth", 60, group="libvirt")
     assert configuration.links(service.conf) == {"node1": 60, "node2": 60, "node3": 60}
     engine = service.store.database.engine

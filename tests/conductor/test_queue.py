@@ -13,21 +13,22 @@ from sqlalchemy import text
 
 from livemig import conf as configuration
 from livemig import context, exceptions
+from livemig.conductor.verdict import Verdict
 from livemig.facts import MigrationRequest
 from livemig.hypervisor.metadata import OWN
-from livemig.records import Migration
+from livemig.records import Migration, Usage
 from livemig.states import ADMITTED, Status
 from livemig.testing.fleet import guest_uuid
-from livemig.testing.runtime import VirtualRuntime
 from tests.moments import when
 from tests.service import Service
+from tests.simulation.runtime import GreenletRuntime
 
 WEB = guest_uuid("web")
 FORBEARING = {"libvirt__live_migration_other_destinations": 2}
 
 
 @contextmanager
-def serving(tmp_path: Path, runtime: VirtualRuntime, **options: Any) -> Iterator[Service]:
+def serving(tmp_path: Path, runtime: GreenletRuntime, **options: Any) -> Iterator[Service]:
     with Service(tmp_path, runtime, **options) as service:
         yield service
 
@@ -75,8 +76,8 @@ def watch(service: Service, migrations: list[Migration]) -> list[list[Migration]
 
 def order(service: Service, migrations: list[Migration]) -> list[int]:
     """Their numbers, by when they began."""
-    began = {each.id: service.store.migrations.get(each.id).started_at for each in migrations}
-    return sorted(began, key=lambda number: (began[number], number))  # type: ignore[arg-type, return-value]
+    began: dict[int, Any] = {each.id: service.store.migrations.get(each.id).started_at for each in migrations}
+    return sorted(began, key=lambda number: (began[number], number))
 
 
 # The limits
@@ -92,13 +93,13 @@ def test_one_at_a_time_leaves_a_host_in_the_order_of_requests(service: Service) 
     assert [lines(service, each, "queue") for each in asked] == [[], ["waits: node1 sends 1 of 1"], ["waits: node1 sends 1 of 1"]]
 
 
-def test_limits_of_destinations_of_single_hosts_and_in_all(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_limits_of_destinations_of_single_hosts_and_in_all(tmp_path: Path, runtime: GreenletRuntime) -> None:
     limits = {"max_concurrent_live_migrations": 2, "max_concurrent_incoming_live_migrations": 1, "max_total_live_migrations": 3}
     with serving(tmp_path, runtime, **limits) as service:
         service.conf.set_override("max_concurrent_incoming_live_migrations", 2, group="host:node3")
         service.conductor.reload()
         slow(service)
-        asked = []
+        asked: list[Migration] = []
         for source, destination in (("node1", "node2"), ("node3", "node2"), ("node1", "node3"), ("node2", "node3"), ("node2", "node1"), ("node1", "node3")):
             asked.append(ask(service, add(service, f"guest{len(asked)}", source), destination))
         waiting = {each.id: each.waits_for for each in service.store.queue.waiting()}
@@ -111,7 +112,7 @@ def test_limits_of_destinations_of_single_hosts_and_in_all(tmp_path: Path, runti
             assert arriving["node1"] <= 1 and arriving["node2"] <= 1 and arriving["node3"] <= 2
 
 
-def test_who_may_go_anywhere_does_not_wait_for_a_full_destination(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_who_may_go_anywhere_does_not_wait_for_a_full_destination(tmp_path: Path, runtime: GreenletRuntime) -> None:
     """Two guests were to go to node3, the largest; when node1 can send the second one node3 is still busy, and node2 is not."""
     limits = {"max_concurrent_live_migrations": 1, "max_concurrent_incoming_live_migrations": 1, "libvirt__live_migration_completion_timeout": 0}
     with serving(tmp_path, runtime, **limits) as service:
@@ -129,7 +130,7 @@ def test_who_may_go_anywhere_does_not_wait_for_a_full_destination(tmp_path: Path
         assert service.store.migrations.get(endless.id).status is Status.RUNNING
 
 
-def test_no_other_destination_is_sought_twice_where_none_will_do(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_no_other_destination_is_sought_twice_where_none_will_do(tmp_path: Path, runtime: GreenletRuntime) -> None:
     limits = {"max_concurrent_live_migrations": 1, "max_concurrent_incoming_live_migrations": 1, "libvirt__live_migration_completion_timeout": 0}
     with serving(tmp_path, runtime, **limits) as service:
         service.fleet.hosts["node2"].memory_mib = 100
@@ -187,7 +188,12 @@ def test_weights_decide_and_the_log_says_so(service: Service) -> None:
 def test_all_servers_are_summed_up_every_five_seconds_at_most(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """They only weigh. Whether a host may be asked is read for each choice."""
     usage, sums = service.store.hosts.usage, list[float]()
-    monkeypatch.setattr(service.store.hosts, "usage", lambda: sums.append(service.runtime.monotonic()) or usage())
+
+    def counted() -> dict[str, Usage]:
+        sums.append(service.runtime.monotonic())
+        return usage()
+
+    monkeypatch.setattr(service.store.hosts, "usage", counted)
     for number in range(12):
         migration = ask(service, add(service, f"guest{number}"))
         service.store.hosts.decide("node2", disabled=not number % 2)
@@ -219,7 +225,7 @@ def test_what_is_about_the_guest_is_asked_once(service: Service) -> None:
 
 
 @pytest.mark.parametrize("retries", [-1, 0, 1])
-def test_retries_are_limited(tmp_path: Path, runtime: VirtualRuntime, retries: int) -> None:
+def test_retries_are_limited(tmp_path: Path, runtime: GreenletRuntime, retries: int) -> None:
     with serving(tmp_path, runtime, migrate_max_retries=retries) as service:
         service.fleet.hosts["node2"].refuses_cpu = True
         add(service)
@@ -335,7 +341,7 @@ def fail_transfer(service: Service, destination: str) -> None:
     service.fleet.hosts[destination].daemon_restart()
 
 
-def test_a_failed_transfer_goes_on_to_another_destination(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_a_failed_transfer_goes_on_to_another_destination(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with serving(tmp_path, runtime, **FORBEARING) as service:
         slow(service)
         migration = ask(service, add(service))
@@ -349,7 +355,7 @@ def test_a_failed_transfer_goes_on_to_another_destination(tmp_path: Path, runtim
         assert "queued: to node3, since the transfer to node2 failed: " in service.story(WEB)
 
 
-def test_no_destination_is_left_after_a_failed_transfer(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_no_destination_is_left_after_a_failed_transfer(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with serving(tmp_path, runtime, **FORBEARING) as service:
         slow(service)
         service.store.hosts.decide("node3", disabled=True)
@@ -363,7 +369,7 @@ def test_no_destination_is_left_after_a_failed_transfer(tmp_path: Path, runtime:
 
 
 @pytest.mark.parametrize("case", ["named", "not permitted", "aborted", "timed out"])
-def test_a_failed_transfer_ends_it(tmp_path: Path, runtime: VirtualRuntime, case: str) -> None:
+def test_a_failed_transfer_ends_it(tmp_path: Path, runtime: GreenletRuntime, case: str) -> None:
     options = {} if case == "not permitted" else dict(FORBEARING)
     if case == "timed out":
         options["libvirt__live_migration_completion_timeout"] = 2
@@ -381,11 +387,11 @@ def test_a_failed_transfer_ends_it(tmp_path: Path, runtime: VirtualRuntime, case
         assert service.state(WEB) == ("ACTIVE", "node1", None)
 
 
-def test_an_abort_while_another_destination_is_chosen(tmp_path: Path, runtime: VirtualRuntime) -> None:
+def test_an_abort_while_another_destination_is_chosen(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with serving(tmp_path, runtime, **FORBEARING) as service:
         slow(service)
         migration = ask(service, add(service))
-        with when("verdict: the guest is on the source", lambda: service.runtime.start("abort", abort, service, migration)):
+        with when(lambda: service.runtime.start("abort", abort, service, migration), kind="verdict", verdict=Verdict.ON_SOURCE.name):
             service.fleet.latency_s = 0.2
             fail_transfer(service, "node2")
             service.runtime.sleep(0.5)
@@ -399,11 +405,12 @@ def abort(service: Service, migration: Migration) -> None:
     assert service.store.migrations.ask_abort(migration, context.system())
 
 
-def test_an_error_of_ours_while_another_destination_is_chosen(tmp_path: Path, runtime: VirtualRuntime, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_ours_while_another_destination_is_chosen(tmp_path: Path, runtime: GreenletRuntime, caplog: pytest.LogCaptureFixture) -> None:
     with serving(tmp_path, runtime, **FORBEARING) as service:
         slow(service)
         ask(service, add(service))
-        service.fleet.hosts["node3"].hypervisor_version = "new"
+        host: Any = service.fleet.hosts["node3"]
+        host.hypervisor_version = "new"
         fail_transfer(service, "node2")
         assert service.wait_idle(WEB, 100).status is Status.FAILED
         assert any("no other destination could be chosen" in record.getMessage() for record in caplog.records)

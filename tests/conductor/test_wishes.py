@@ -1,8 +1,7 @@
-"""Abort and force complete at every moment of a migration, with many orders of the threads, and what becomes of it. LIVEMIG_SCENES sets how many."""
+"""Abort and force complete at every moment of a migration, with many orders of the threads, and what becomes of it."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from itertools import cycle
@@ -12,17 +11,19 @@ import pytest
 
 from livemig import conf as configuration
 from livemig import context
+from livemig.conductor.verdict import Verdict
 from livemig.db.migrations import NOT_BEGUN
 from livemig.facts import MigrationRequest
 from livemig.records import Migration
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
-from livemig.testing.runtime import VirtualRuntime
+from tests.drawn import amount
 from tests.moments import PatientDatabase, when
 from tests.service import Service
+from tests.simulation.runtime import GreenletRuntime
 
 WEB, OTHER = guest_uuid("web"), guest_uuid("other")
-SEEDS = range(int(os.environ.get("LIVEMIG_SCENES", "8")))
+SEEDS = range(amount("scenes"))  # always the first ones: together they are in every moment that is asked for
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def runtime() -> None:
 def each_seed(tmp_path: Path, play: Callable[[Service], object], **options: object) -> None:
     """Play a scene once for each seed, on a database between whose transactions others go on."""
     for seed in SEEDS:
-        runtime = VirtualRuntime(seed)
+        runtime = GreenletRuntime(seed)
         try:
             with Service(tmp_path, runtime, database=partial(PatientDatabase, runtime), **options) as service:
                 service.fleet.add_guest("web", "node1", dirty_mib_s=1)
@@ -88,7 +89,8 @@ def moves_again(service: Service) -> None:
     answer = service.live_migrate(WEB, "node3")
     assert answer.status_int == 202, answer.text
     assert service.wait_idle(WEB, 120).status is Status.COMPLETED
-    assert (source, service.fleet.running_on(WEB)) == (source, ["node3"])
+    assert service.state(WEB) == ("ACTIVE", "node3", None)
+    assert service.fleet.running_on(WEB) == ["node3"] and WEB not in service.fleet.hosts[source].domains
 
 
 def test_an_abort_at_any_time_leaves_the_guest_on_one_host(tmp_path: Path) -> None:
@@ -153,12 +155,20 @@ def test_one_that_was_not_begun_never_reaches_libvirt(tmp_path: Path) -> None:
     assert met >= set(NOT_BEGUN)
 
 
-@pytest.mark.parametrize("words", ["iteration", "job completed", "migrateToURI3 returned", "verdict: the guest is on the destination"])
-def test_an_abort_as_it_just_completes(tmp_path: Path, words: str) -> None:
+LATE: dict[str, dict[str, object]] = {
+    "iteration": {"kind": "source", "event": "Iteration"},
+    "job completed": {"kind": "source", "event": "JobCompleted"},
+    "migrateToURI3 returned": {"kind": "libvirt", "succeeded": True},
+    "verdict: the guest is on the destination": {"kind": "verdict", "verdict": Verdict.COMPLETED.name},
+}
+
+
+@pytest.mark.parametrize("moment", LATE)
+def test_an_abort_as_it_just_completes(tmp_path: Path, moment: str) -> None:
     said: list[bool] = []
 
     def play(service: Service) -> None:
-        with when(words, lambda: said.append(abort(service, service.store.migrations.of_server(WEB)[0]))):
+        with when(lambda: said.append(abort(service, service.store.migrations.of_server(WEB)[0])), **LATE[moment]):
             begin(service)
             ended = settled(service)
         assert ended.status is Status.COMPLETED or (said[-1] and ended.status is Status.CANCELLED), service.story(WEB)
@@ -291,7 +301,7 @@ def test_who_paused_a_guest_is_written_down_before_it_is_paused(tmp_path: Path) 
         migration = begin(service)
         service.runtime.sleep(4)
         service.fleet.latency_s = 1.0
-        with when("pause: the guest is paused", lambda: service.runtime.start("look", look, service)):
+        with when(lambda: service.runtime.start("look", look, service), kind="pause"):
             assert force(service, migration)
             service.runtime.sleep(15)
         assert settled(service).status is Status.COMPLETED

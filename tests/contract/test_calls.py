@@ -221,7 +221,7 @@ PROBE = "<volume><name>livemig-probe</name><capacity>0</capacity></volume>"
 @pytest.fixture
 def pools(pair: Pair) -> Iterator[Any]:
     """Makes pools on both hosts, and takes them away afterwards."""
-    made = []
+    made: list[Any] = []
 
     def make(name: str, path: str) -> list[Any]:
         made.extend(connection.storagePoolCreateXML(POOL.format(name, path), 0) for connection in (pair.source, pair.destination))

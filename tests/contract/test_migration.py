@@ -311,7 +311,7 @@ REFUSED_FLAGS: tuple[tuple[str, Callable[[Pair], int], str], ...] = (
 def test_refused_calls(pair: Pair) -> None:
     for name, flags, code in REFUSED_FLAGS:
         assert pair.code(pair.guest.migrateToURI3, pair.destination_uri, {}, flags(pair)) == getattr(pair.libvirt, code), name
-    cases = (
+    cases: tuple[tuple[str, dict[str, object], str], ...] = (
         (pair.destination_uri, {"foo": 1}, "VIR_ERR_ARGUMENT_UNSUPPORTED"),
         (pair.source_uri, {}, "VIR_ERR_INTERNAL_ERROR"),
         ("", {}, "VIR_ERR_INVALID_ARG"),

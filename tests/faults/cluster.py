@@ -9,13 +9,15 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from sqlalchemy import select
 
+from livemig.cli.wiring import READ_AGAIN
 from livemig.db import models
 from livemig.db.engine import Database
 from livemig.db.store import Store
@@ -28,7 +30,6 @@ RUNTIME = ThreadRuntime()
 RESTART_S = 0.2
 END_S = 10.5
 START_S = 30.0
-READ = "The configuration was read again"
 CONFIG = """keepalive_interval = 2
 keepalive_count = 3
 live_migration_permit_post_copy = true
@@ -66,11 +67,11 @@ class Process:
         self._wanted.set()
         self._supervisor = RUNTIME.start(f"supervise-{self.name}", self._supervise)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         if pid := self.pid:
             os.kill(pid, number)
 
-    def heeds(self, number: signal.Signals) -> bool:
+    def heeds(self, number: Signals) -> bool:
         """Whether it is so far that it has its own answer to a signal."""
         try:
             lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
@@ -83,7 +84,8 @@ class Process:
         """Tell it to end (SIGTERM), which it must within 10 s, and wait until its successor would heed that too."""
         told = self.pid
         self.signal(signal.SIGTERM)
-        for ready, seconds in ((lambda: self.pid != told, END_S), (lambda: self.heeds(signal.SIGTERM), START_S)):
+        steps: tuple[tuple[Callable[[], bool], float], ...] = ((lambda: self.pid != told, END_S), (lambda: self.heeds(signal.SIGTERM), START_S))
+        for ready, seconds in steps:
             deadline = RUNTIME.monotonic() + seconds
             while not ready():
                 assert RUNTIME.monotonic() < deadline, f"{self.name}: {self.log()[-3000:]}"
@@ -140,18 +142,18 @@ class Cluster:
     def configure(self, more: str = "") -> None:
         """Have the conductors run with these options from now on; those that are down read them when they start."""
         self.service.config.write_text(f"{self._plain}{more}\n")
-        times = {conductor: conductor.log().count(READ) for conductor in self.conductors}
+        times = {conductor: conductor.log().count(READ_AGAIN) for conductor in self.conductors}
 
         def read() -> bool:
-            late = [conductor for conductor, before in times.items() if conductor.log().count(READ) == before]
+            late = [conductor for conductor, before in times.items() if conductor.log().count(READ_AGAIN) == before]
             for conductor in late:
                 if conductor.heeds(signal.SIGHUP):  # one that is just starting would die of it
                     conductor.signal(signal.SIGHUP)
             return not late
 
-        self.wait(read, 40, READ, pause=0.3)
+        self.wait(read, 40, READ_AGAIN, pause=0.3)
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """To both conductors."""
         for conductor in self.conductors:
             conductor.signal(number)

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from livemig.lab.host import Host
 from livemig.lab.shell import LabError
@@ -17,21 +17,27 @@ from tests.faults.stage import SENDING, Phase, Stage
 class Scene(Protocol):
     """Where a migration goes on."""
 
-    cluster: Cluster
-    source: Host
-    destination: Host
+    @property
+    def cluster(self) -> Cluster: ...
+    @property
+    def source(self) -> Host: ...
+    @property
+    def destination(self) -> Host: ...
+
+
+S = TypeVar("S", bound=Scene)
 
 
 @dataclass(frozen=True)
-class Fault:
+class Fault(Generic[S]):
     """`strike` does it, `heal` undoes it `lasts_s` later. `kills`: guests that die of it; `spares`: those of which nothing is there that it could hit.
 
     `traces`: what the event logs of migrations must have of it. `strike` may return those that another conductor must have taken up.
     """
 
     name: str
-    strike: Callable[[Stage], Collection[Phase] | None]
-    heal: Callable[[Stage], object] = lambda stage: None
+    strike: Callable[[S], Collection[Phase] | None]
+    heal: Callable[[S], object] = lambda stage: None
     lasts_s: float = 0.0
     kills: frozenset[Phase] = frozenset()
     spares: frozenset[Phase] = frozenset()
@@ -113,7 +119,7 @@ def heal_link(stage: Scene) -> None:
 TAKEN_UP = "conductor: taken up by"
 NOT_THERE_YET = frozenset({Phase.QUEUED, Phase.PREPARING})
 
-FAULTS: tuple[Fault, ...] = (
+FAULTS: tuple[Fault[Stage], ...] = (
     Fault("conductor -9", kill_conductor),
     Fault("API -9", kill_api),
     Fault("whole service -9", kill_service),

@@ -1,7 +1,7 @@
 """The soak: four guests go about three hosts for hours' worth of migrations, with a fault at every fifth. Nothing is lost, and nothing grows.
 
-`tox -e soak` plays it; LIVEMIG_SOAK is how many migrations (200) and LIVEMIG_SEED what they are drawn from (1). Faults that kill the API or every conductor are
-drawn in the first quarter only: afterwards the API and the first conductor live on, and what they take of memory and descriptors is compared.
+`tox -e soak` and `tools/test --all` play it; LIVEMIG_SOAK is how many migrations, LIVEMIG_SEED what they are drawn from (1). Faults that kill the API or every
+conductor are drawn in the first quarter only: afterwards the API and the first conductor live on, and what they take of memory and descriptors is compared.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ import pytest
 from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.lab import Lab
+from tests import report
+from tests.drawn import amount
 from tests.faults.cluster import RUNTIME, Cluster, Process, cluster
 from tests.faults.faults import Fault, cut_link, heal_link, kill_api, kill_daemon, start_broker, start_daemon, start_database, stop_broker, stop_database
 from tests.faults.stage import Look, describe, lie, look_at, rests, ticking
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(7200)]
 
-MIGRATIONS = int(os.environ.get("LIVEMIG_SOAK", "200"))
+MIGRATIONS = amount("soak")
 SEED = int(os.environ.get("LIVEMIG_SEED", "1"))
 GUESTS = 4
 MEMORY_MIB = 96
@@ -41,6 +43,16 @@ GROWTH = 1.1  # of resident memory, from the second quarter to the last
 MORE_DESCRIPTORS = 4
 
 
+@dataclass(frozen=True)
+class Scene:
+    """A migration of the soak."""
+
+    cluster: Cluster
+    guest: Guest
+    source: Host
+    destination: Host
+
+
 def kill_second_conductor(scene: Scene) -> None:
     scene.cluster.conductors[1].signal(signal.SIGKILL)
 
@@ -50,8 +62,8 @@ def kill_everything(scene: Scene) -> None:
         process.signal(signal.SIGKILL)
 
 
-DEADLY = (Fault("API -9", kill_api), Fault("whole service -9", kill_everything))
-FAULTS = (
+DEADLY: tuple[Fault[Scene], ...] = (Fault("API -9", kill_api), Fault("whole service -9", kill_everything))
+FAULTS: tuple[Fault[Scene], ...] = (
     Fault("a conductor -9", kill_second_conductor),
     Fault("broker restart", stop_broker, start_broker),
     Fault("database restart", stop_database, start_database),
@@ -59,16 +71,6 @@ FAULTS = (
     Fault("destination libvirtd -9", partial(kill_daemon, "destination"), partial(start_daemon, "destination"), 1.0),
     Fault("migration link cut 5 s", cut_link, heal_link, 5.0),  # not the link between the daemons: see docs/faults.md, libvirt may then run a guest twice
 )
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A migration of the soak."""
-
-    cluster: Cluster
-    guest: Guest
-    source: Host
-    destination: Host
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,8 @@ def test_soak(lab: Lab, service: Cluster) -> None:
         if begun // SAMPLE_EVERY > sampled_at // SAMPLE_EVERY:
             samples[begun], sampled_at = {process.name: sample(process) for process in service.processes}, begun
             print(f"{begun}: {samples[begun]}", flush=True)
-    print(f"seed {SEED}: {begun} migrations, {faults} faults: {ends}\n{table(samples)}")
-    assert ticking(guests, service.wait) == set(guests)
+    report.keep("soak", f"seed {SEED}: {begun} migrations, {faults} faults: {ends}\n{table(samples)}")
+    assert ticking(guests, (), service.wait) == set(guests)
     for guest in guests.values():
         assert guest.ticks().unbroken and len(guest.holders()) == 1
         guest.remove()
@@ -144,7 +146,7 @@ def scene(service: Cluster, guest: Guest, draw: random.Random) -> Scene:
     return Scene(service, guest, source, draw.choice([host for host in service.lab.hosts if host != source]))
 
 
-def play(fault: Fault, where: Scene, after_s: float) -> None:
+def play(fault: Fault[Scene], where: Scene, after_s: float) -> None:
     RUNTIME.sleep(after_s)
     fault.strike(where)
     RUNTIME.sleep(fault.lasts_s)

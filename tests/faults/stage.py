@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+from livemig.db.files import FAILED
 from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.shell import LabError
@@ -160,9 +161,11 @@ class Stage:
         )
 
     def _is_copied(self, looks: Mapping[Phase, Look]) -> bool:
-        return _is(looks, Phase.PREPARING) and any(
-            "is copied to the destination" in line for line in self.cluster.events(looks[Phase.PREPARING].migration["id"])
-        )
+        """Its making at the destination has begun."""
+        if not _is(looks, Phase.PREPARING):
+            return False
+        files = self.cluster.store.migrations.get(looks[Phase.PREPARING].migration["id"]).files
+        return any(file.host == self.destination.name and file.after == FAILED for file in files)
 
     def _wait(self, ready: Any, seconds: float, what: str) -> None:
         self.cluster.wait(lambda: ready(self.looks()), seconds, what, lambda: f"\n{describe(self.looks())}")
@@ -182,15 +185,15 @@ def look_at(cluster: Cluster, guests: Mapping[K, Guest]) -> dict[K, Look]:
     }
 
 
-def ticking(guests: Mapping[K, Guest], wait: Any) -> set[K]:
-    """Whose guests run, by what they say themselves within two seconds."""
+def ticking(guests: Mapping[K, Guest], dead: Collection[object], wait: Any) -> set[K]:
+    """Whose guests run, by what they say themselves, once all but the dead have said so."""
     before = {key: guest.ticks().count for key, guest in guests.items()}
 
     def going() -> set[K]:
         return {key for key, guest in guests.items() if guest.ticks().count > before[key] + 3}
 
     with suppress(AssertionError):
-        wait(lambda: len(going()) == len(before), 2, "all of them")
+        wait(lambda: going() >= set(before) - set(dead), 60, "all that live")
     return going()
 
 

@@ -21,7 +21,7 @@ START_S = 90.0
 def horizon(directory: Path, keystone_url: str) -> Iterator[str]:
     """Its URL, once the login page can be seen: styles are compiled for it."""
     url = f"http://127.0.0.1:{(port := free_port())}"
-    command = [environment("horizon") / "python", "-m", "django", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    command: list[str | Path] = [environment("horizon") / "python", "-m", "django", "runserver", "--noreload", f"127.0.0.1:{port}"]
     variables = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),

@@ -60,7 +60,7 @@ def browser(identity: Keystone, tmp_path: Path) -> Iterator[Any]:
                 "destination": destination,
                 "pictures": str(tmp_path),
             }
-            command = [environment("browser") / "python", Path(__file__).with_name("browser_process.py"), json.dumps(asked)]
+            command: list[str | Path] = [environment("browser") / "python", Path(__file__).with_name("browser_process.py"), json.dumps(asked)]
             variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8"}
             done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=400, check=False)
             assert done.returncode == 0, f"{done.stdout}{done.stderr}{(tmp_path / 'output').read_text()[-3000:]}"

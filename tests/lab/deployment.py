@@ -147,7 +147,7 @@ def initialize_postgresql(directory: Path) -> None:
 
 def postgresql_server(directory: Path, port: int) -> Daemon:
     """A server on what is in `directory`/data."""
-    options = ["-D", directory / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={directory}"]
+    options: list[str | Path] = ["-D", directory / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={directory}"]
     url = f"postgresql+psycopg2://livemig@127.0.0.1:{port}/postgres"
     return Daemon(url, [*AS_POSTGRES, postgresql_programs() / "postgres", *options], directory, "ready to accept")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from livemig.cli.wiring import READ_AGAIN
+from livemig.conductor.inventory import CONNECTED
 from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.lab.guests import Guest
@@ -17,12 +19,11 @@ from livemig.lab.host import Host
 from livemig.lab.lab import Lab
 from livemig.lab.service import Service
 from livemig.lab.shell import LabError
-from livemig.records import Migration
+from livemig.records import Migration, MigrationEvent
 from livemig.runtime import ThreadRuntime
 from livemig.states import Status
 
 RUNTIME = ThreadRuntime()
-READ = "The configuration was read again"
 COMMON = """
 keepalive_interval = 2
 keepalive_count = 3
@@ -44,10 +45,10 @@ class Stage:
         old, new = (self.lab.config(*words).removeprefix("[DEFAULT]\n") for words in (("tcp", "main"), (transport, network)))
         text = f"{self._plain.replace(old, new)}{more}\n"
         if text != self.service.config.read_text():
-            times = self.service.log().count(READ)
+            times = self.service.log().count(READ_AGAIN)
             self.service.config.write_text(text)
             self.service.reload()
-            self.service.wait(lambda: self.service.log().count(READ) > times, 20, "the configuration to be read")
+            self.service.wait(lambda: self.service.log().count(READ_AGAIN) > times, 60, "the configuration to be read")
 
     @contextmanager
     def guest(self, name: str, *disks: str, memory_mib: int = 160) -> Iterator[Guest]:
@@ -67,15 +68,15 @@ class Stage:
             found = self.service.get("/v2.1/os-hypervisors")["hypervisors"]
             return len(found) == len(self.lab.hosts) and all(host["state"] == "up" for host in found)
 
-        self.service.wait(up, 20, "the hosts to be up")
+        self.service.wait(up, 60, "the hosts to be up")
 
     @contextmanager
     def reconnected(self, host: Host) -> Iterator[None]:
         """Wait, after what is done meanwhile, until the conductor has connected to a host anew."""
-        words = f"Connected to host {host.name}"
+        words = CONNECTED % host.name
         times = self.service.log().count(words)
         yield
-        self.service.wait(lambda: self.service.log().count(words) > times, 20, words)
+        self.service.wait(lambda: self.service.log().count(words) > times, 60, words)
         self.wait_for_hosts()
 
     def other(self, guest: Guest) -> Host:
@@ -122,7 +123,7 @@ class Stage:
         self.begin(guest, block_migration=block_migration)
         return self.end(guest)
 
-    def wait_for_ticks(self, guest: Guest, where: str) -> None:
+    def wait_for_ticks(self, guest: Guest, where: str | None) -> None:
         """Three more of them, and all are in order."""
         wanted = guest.ticks().count + 3
         self.wait(lambda: guest.ticks().count >= wanted, guest, f"ticks on {where}")
@@ -139,23 +140,26 @@ class Stage:
         with self._store() as store:
             return store.migrations.of_server(guest.uuid)[0]
 
-    def story(self, guest: Guest) -> str:
-        """The event log of the latest migration."""
+    def events(self, guest: Guest) -> Sequence[MigrationEvent]:
+        """The event log of the latest migration; [] before there is one."""
         with self._store() as store:
             migrations = store.migrations.of_server(guest.uuid)
-            events = store.migrations.events(migrations[0].id) if migrations else []
-            return "\n".join(f"{event.at} {event.kind}: {event.text}" for event in events)
+            return store.migrations.events(migrations[0].id) if migrations else []
 
-    def wait(self, ready: Any, guest: Guest, what: str, seconds: float = 20) -> None:
+    def story(self, guest: Guest) -> str:
+        """The event log of the latest migration, a line for each event."""
+        return "\n".join(f"{event.at} {event.kind}: {event.text}" for event in self.events(guest))
+
+    def wait(self, ready: Any, guest: Guest, what: str, seconds: float = 60) -> None:
         """Wait until `ready()`; a complaint has the event log."""
         try:
             self.service.wait(ready, seconds, what)
         except LabError as error:
             raise AssertionError(f"{str(error).partition(chr(10))[0]}\n{self.story(guest)}\n{self.service.log(-3000)}") from error
 
-    def told(self, guest: Guest, words: str, seconds: float = 20) -> None:
-        """Wait for words in the event log of its latest migration."""
-        self.wait(lambda: words in self.story(guest), guest, f"{words!r} in the event log", seconds)
+    def told(self, guest: Guest, kind: str, seconds: float = 60) -> None:
+        """Wait for an event of this kind in the event log of its latest migration."""
+        self.wait(lambda: any(event.kind == kind for event in self.events(guest)), guest, f"an event {kind!r}", seconds)
 
     @contextmanager
     def _store(self) -> Iterator[Store]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from types import ModuleType
@@ -14,9 +15,9 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import delete, text
+from sqlalchemy import delete, event, text
 
-from livemig import exceptions
+from livemig import context, exceptions
 from livemig.conductor import admission
 from livemig.conductor.doctor import of_database
 from livemig.conductor.spread import spread
@@ -25,16 +26,14 @@ from livemig.db import models, patterns
 from livemig.db.engine import Database
 from livemig.db.selection import Selection
 from livemig.db.store import Store
-from livemig.facts import Presence, ServerFacts
-from livemig.records import LeftFile
+from livemig.facts import Outcome, Presence, ServerFacts
+from livemig.records import Host, LeftFile, Migration, Server
 from livemig.runtime import ThreadRuntime
 from livemig.states import ADMITTED, Status
 from tests.lab.deployment import database as restartable
 from tests.lab.deployment import mariadb, postgresql
 from tests.unit import test_db, test_inspection, test_watches
-from tests.unit.test_db import US, begin, lead_to, see
-from tests.unit.test_db import migration as migration
-from tests.unit.test_inspection import take_all
+from tests.unit.rows import US, accepted, begin, lead_to, see, take_all
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 RUNTIME = ThreadRuntime()
@@ -47,9 +46,19 @@ OLD = (
 )
 
 
+@dataclass(frozen=True)
+class Upgraded:
+    """A database that was made by the first release, and what it knew right after it was brought to the newest revision."""
+
+    database: Database
+    hosts: Sequence[Host]
+    server: Server
+    migration: Migration
+
+
 @pytest.fixture(scope="module", params=SERVERS)
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """Its tables are those of the first release with something in them, brought to the newest revision."""
+def upgraded(request: pytest.FixtureRequest) -> Iterator[Upgraded]:
+    """One for all tests; what it knew is read before any of them empties its tables."""
     with SERVERS[request.param]() as url:
         database = Database(url, max_pool_size=20, max_overflow=20)
         database.upgrade("0001")
@@ -57,16 +66,20 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
             for row in OLD:
                 connection.execute(text(row))
         database.upgrade()
-        yield database
+        store = Store(database, RUNTIME)
+        yield Upgraded(database, store.hosts.all(), store.servers.get("web"), store.migrations.get(7))
         database.close()
 
 
-def test_an_older_database_keeps_what_it_knows(database: Database, runtime: Any) -> None:
-    """It is the first test here: all others begin with empty tables."""
-    store = Store(database, runtime)
-    assert [(host.name, host.number) for host in store.hosts.all()] == [("a", 1)]
-    assert (store.servers.get("web").instance_name, store.servers.get("web").flavor.id) == ("web.example", "2-2048")
-    old = store.migrations.get(7)
+@pytest.fixture(scope="module")
+def database(upgraded: Upgraded) -> Database:
+    return upgraded.database
+
+
+def test_an_older_database_keeps_what_it_knows(upgraded: Upgraded) -> None:
+    assert [(host.name, host.number) for host in upgraded.hosts] == [("a", 1)]
+    assert (upgraded.server.instance_name, upgraded.server.flavor.id) == ("web.example", "2-2048")
+    old = upgraded.migration
     assert (old.status, old.created_at.microsecond, old.tried, old.remembered) == (Status.COMPLETED, 123456, (), None)
 
 
@@ -84,6 +97,11 @@ def store(database: Database) -> Store:
     store = Store(database, RUNTIME)
     store.hosts.configure(dict.fromkeys(["a", "b"], "192.0.2.1"))
     return store
+
+
+@pytest.fixture
+def migration(store: Store) -> Migration:
+    return accepted(store)
 
 
 def test_the_newest_revision_is_what_the_models_say(store: Store) -> None:
@@ -114,12 +132,15 @@ globals().update(_again(test_db) | _again(test_watches) | _again(test_inspection
 def test_leases_go_by_the_clock_of_the_database(store: Store, migration: Any) -> None:
     """Two conductors whose clocks are hours apart."""
     fast, slow = (Store(store.database, Skewed(hours * 3600)) for hours in (5, -5))
-    assert slow.migrations.claim(migration.id, US, 1.0, "api")
-    assert not fast.migrations.claim(migration.id, "fast:1", 1) and not fast.migrations.orphans()
-    assert slow.watches.balance("slow:1", 1, ["a"], take_all) == {"a": 1}
-    assert fast.watches.balance("fast:1", 1, ["a"], take_all) == {}
-    RUNTIME.sleep(1.1)
-    assert [each.id for each in fast.migrations.orphans()] == [migration.id]
+    assert slow.migrations.claim(migration.id, US, 60, "api")
+    assert not fast.migrations.claim(migration.id, "fast:1", 60) and not fast.migrations.orphans()
+    assert slow.watches.balance("slow:1", 60, ["a"], take_all) == {"a": 1}
+    assert fast.watches.balance("fast:1", 60, ["a"], take_all) == {}
+    slow.watches.balance("slow:1", 0, ["a"], take_all)
+    assert slow.migrations.renew(US, 0, [migration.id]) == {migration.id}  # the last to expire, as soon as the clock of the database goes on
+    while not (orphans := fast.migrations.orphans()):
+        RUNTIME.sleep(0.01)
+    assert [each.id for each in orphans] == [migration.id]
     assert fast.migrations.claim(migration.id, "fast:1", 60)
     assert fast.watches.balance("fast:1", 60, ["a"], take_all) == {"a": 2}
     assert not slow.migrations.claim(migration.id, US, 60)
@@ -154,7 +175,8 @@ class Skewed(ThreadRuntime):
 
 def together(*deeds: Callable[[], Any]) -> list[Any]:
     """What each returns, all begun at the same moment."""
-    go, results = RUNTIME.event(), [None] * len(deeds)
+    go = RUNTIME.event()
+    results: list[Any] = [None] * len(deeds)
 
     def run(place: int, deed: Callable[[], Any]) -> None:
         go.wait()
@@ -166,7 +188,8 @@ def together(*deeds: Callable[[], Any]) -> list[Any]:
     tasks = [RUNTIME.start(f"deed{place}", run, place, deed) for place, deed in enumerate(deeds)]
     go.set()
     for task in tasks:
-        task.join(60)
+        task.join(100)
+        assert not task.is_alive(), f"{task.name} has not come to its end"
     failures = [result for result in results if isinstance(result, Exception) and not isinstance(result, exceptions.LivemigError)]
     assert failures == []
     return results
@@ -194,7 +217,7 @@ def test_limits_hold_while_many_admit_and_end(store: Store) -> None:
         while store.queue.waiting():
             for started in store.queue.admit(owner, 60, choose):
                 seen.append(sum(each.status in ADMITTED for each in store.migrations.open()))
-                assert store.migrations.finish(started, test_db.Outcome(Status.ERROR, "a", "done"), owner)
+                assert store.migrations.finish(started, Outcome(Status.ERROR, "a", "done"), owner)
                 ended += 1
         return ended
 
@@ -252,7 +275,7 @@ def test_a_wish_and_a_start_at_once(store: Store, migration: Any, round_: int) -
     store.migrations.claim(migration.id, US, 60, "api")
     lead_to(store, migration, Status.PREPARING, US)
     started, asked = together(
-        partial(store.migrations.advance, migration.id, Status.RUNNING, US), partial(store.migrations.ask_abort, migration, test_db.context.system())
+        partial(store.migrations.advance, migration.id, Status.RUNNING, US), partial(store.migrations.ask_abort, migration, context.system())
     )
     row = store.migrations.get(migration.id)
     assert isinstance(started, bool) and asked is True
@@ -262,9 +285,17 @@ def test_a_wish_and_a_start_at_once(store: Store, migration: Any, round_: int) -
 def test_a_thousand_hosts_cost_few_statements(store: Store) -> None:
     hosts = [f"h{number}" for number in range(1000)]
     store.watches.balance(US, 60, hosts, take_all)
-    began = RUNTIME.monotonic()
-    assert len(store.watches.balance(US, 60, hosts, take_all)) == 1000
-    assert RUNTIME.monotonic() - began < 0.5
+    statements: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        statements.append(statement)
+
+    event.listen(store.database.engine, "before_cursor_execute", count)
+    try:
+        assert len(store.watches.balance(US, 60, hosts, take_all)) == 1000
+    finally:
+        event.remove(store.database.engine, "before_cursor_execute", count)
+    assert 0 < len(statements) < 10, statements
 
 
 def test_a_pattern_that_an_engine_would_never_finish(store: Store) -> None:
@@ -275,7 +306,7 @@ def test_a_pattern_that_an_engine_would_never_finish(store: Store) -> None:
         assert store.servers.find(Selection(patterns={"name": "^(a|aa)+$"})) == []
     except exceptions.InvalidPattern as error:
         assert str(error).endswith("takes longer than 5 s"), error
-    assert RUNTIME.monotonic() - began < patterns.LONGEST_SEARCH_MS / 1000 + 2
+    assert RUNTIME.monotonic() - began < patterns.LONGEST_SEARCH_MS / 1000 + 30  # the engine stops; a busy machine is slow to say so
     with pytest.raises(exceptions.InvalidPattern, match="regular expression of the database"):
         store.servers.find(Selection(patterns={"name": "("}))
     assert len(store.servers.find(Selection(patterns={"name": "^a+!$"}))) == 300

@@ -13,6 +13,7 @@ import pytest
 from livemig.lab.disks import iso
 from livemig.lab.guests import Guest
 from livemig.states import Status
+from tests.lab.places import host_of
 from tests.lab.stage import RUNTIME, Stage
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
@@ -46,7 +47,7 @@ def test_a_pattern_written_meanwhile(stage: Stage, run: int) -> None:
         before = write_at_full_speed(guest)
         stage.move(guest)
         after = {device: guest.stop_writing(device) for device in before}
-        host = guest.where()
+        host = host_of(guest)
         host.virsh("destroy", guest.name)
         for at, (device, written) in enumerate(after.items()):
             assert guest.damage(EVERYTHING[at], at, host, written) == []

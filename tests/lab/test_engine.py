@@ -13,6 +13,7 @@ from livemig.lab import processes
 from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.states import Status
+from tests.lab.places import host_of
 from tests.lab.stage import RUNTIME, Stage
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
@@ -52,18 +53,18 @@ def test_post_copy_by_force_complete(stage: Stage, guest: Guest) -> None:
 
 def test_post_copy_by_policy(stage: Stage, guest: Guest) -> None:
     """A guest that dirties faster than the link: after one iteration without progress it is switched over."""
-    guest.where().slow(200)
+    host_of(guest).slow(200)
     stage.configure(options(policy="post-copy"))
     guest.set_dirty(40)
     stage.begin(guest)
-    stage.told(guest, "post-copy", 40)
+    stage.told(guest, "post-copy")
     guest.set_dirty(0)
     stage.end(guest)
 
 
 def test_auto_converge(stage: Stage, guest: Guest) -> None:
     """The same guest, slowed down until it can follow."""
-    guest.where().slow(200)
+    host_of(guest).slow(200)
     stage.configure(options(permit_auto_converge=True, auto_converge_initial=90, auto_converge_increment=9))
     guest.set_dirty(40)
     stage.begin(guest)
@@ -75,7 +76,7 @@ def test_auto_converge(stage: Stage, guest: Guest) -> None:
 
 def test_several_connections(stage: Stage, guest: Guest) -> None:
     stage.configure(options(parallel_connections=2))
-    source, destination = guest.where(), stage.other(guest)
+    source, destination = host_of(guest), stage.other(guest)
     stage.under_way(guest)
     assert connections(source, destination) >= 3
     source.heal()
@@ -90,15 +91,15 @@ def connections(source: Host, destination: Host) -> int:
 
 
 def test_bandwidth_is_changed_while_it_runs(stage: Stage, guest: Guest) -> None:
-    guest.where().heal()
+    source = host_of(guest)
+    source.heal()
     stage.configure(options(link_bandwidth=4))
     stage.under_way(guest)
     RUNTIME.sleep(3)
     assert stage.service.state(guest.uuid)[0] == "MIGRATING"
     stage.configure(options(link_bandwidth=200))
-    began = RUNTIME.monotonic()
+    stage.wait(lambda: source.virsh("migrate-getspeed", guest.name).strip() == "200", guest, "libvirt to be told")
     stage.end(guest)
-    assert RUNTIME.monotonic() - began < 8, stage.story(guest)
     assert "200 MiB/s" in stage.story(guest), stage.story(guest)
 
 
@@ -106,16 +107,16 @@ def test_bandwidth_is_changed_while_it_runs(stage: Stage, guest: Guest) -> None:
 def test_a_migration_that_takes_too_long(stage: Stage, guest: Guest, action: str, status: Status) -> None:
     stage.configure(options(completion_timeout=1, timeout_action=action))
     guest.set_dirty(20)
-    source = guest.where()
+    source = host_of(guest)
     stage.begin(guest)
-    stage.told(guest, "pause: " if action == "force_complete" else "abort: ")
+    stage.told(guest, "pause" if action == "force_complete" else "abort")
     source.heal()
     stage.end(guest, status)
 
 
 def test_two_at_once_over_a_limit_of_one(stage: Stage, guest: Guest) -> None:
     """The second waits; it may be aborted there; asked for again, it is moved after the first."""
-    source, destination = guest.where(), stage.other(guest)
+    source, destination = host_of(guest), stage.other(guest)
     second = stage.lab.add_guest("second", source.name, memory_mib=128)
     try:
         stage.service.wait_seen(second.uuid, ("ACTIVE", source.name))
@@ -123,12 +124,13 @@ def test_two_at_once_over_a_limit_of_one(stage: Stage, guest: Guest) -> None:
         queued = stage.begin(second, destination)
         stage.wait(lambda: stage.last(second).status is Status.QUEUED, second, "it to be queued")
         assert stage.abort(queued) == 202
-        stage.end(second, Status.CANCELLED, 3)
+        stage.end(second, Status.CANCELLED)
         stage.begin(second, destination)
         RUNTIME.sleep(1)
         assert (stage.last(guest).status, stage.last(second).status, len(second.holders())) == (Status.RUNNING, Status.QUEUED, 1)
         source.heal()
         first, later = stage.end(guest), stage.end(second)
+        assert first.updated_at is not None and later.started_at is not None
         assert first.updated_at <= later.started_at, (stage.story(guest), stage.story(second))
     finally:
         second.remove()

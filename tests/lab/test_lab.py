@@ -18,6 +18,7 @@ from livemig.lab.host import Host
 from livemig.lab.lab import Lab
 from livemig.lab.shell import LabError, run
 from livemig.runtime import ThreadRuntime
+from tests.lab.places import host_of
 
 pytestmark = pytest.mark.lab
 RUNTIME = ThreadRuntime()
@@ -47,13 +48,13 @@ def migrate(guest: Guest, lab: Lab, *options: str) -> Host:
     assert source is not None
     target = next(host for host in lab.hosts if host.name != source.name)
     source.virsh(*PLAIN, *options, guest.name, target.uri)
-    assert guest.where().name == target.name
+    assert host_of(guest).name == target.name
     return target
 
 
 def wait_for_ticks(guest: Guest, more: int) -> None:
     wanted = guest.ticks().count + more
-    deadline = RUNTIME.monotonic() + 20
+    deadline = RUNTIME.monotonic() + 60
     while guest.ticks().count < wanted:
         assert RUNTIME.monotonic() < deadline
         RUNTIME.sleep(0.05)
@@ -100,15 +101,15 @@ def test_migrations_leave_the_ticks_unbroken(lab: Lab, guest: Guest) -> None:
             wait_for_ticks(guest, 3)
     assert guest.ticks().unbroken
     assert watch.longest_gap_s < 5
-    assert lab.add_guest(guest.name, "node1").where().name == target.name, "a guest that runs stays where it is"
+    assert host_of(lab.add_guest(guest.name, "node1")).name == target.name, "a guest that runs stays where it is"
 
 
 def test_guest_outlives_its_daemon(lab: Lab, guest: Guest) -> None:
-    host = guest.where()
+    host = host_of(guest)
     before = host.daemon_pid()
     host.kill_daemon()
     assert host.daemon_pid() is None
-    assert guest.where().name == host.name
+    assert host_of(guest).name == host.name
     wait_for_ticks(guest, 3)
     host.start_daemon()
     assert host.daemon_pid() not in (None, before)
@@ -120,7 +121,7 @@ def test_guest_outlives_its_daemon(lab: Lab, guest: Guest) -> None:
 
 
 def test_dirties_memory_on_demand(lab: Lab, guest: Guest) -> None:
-    host = guest.where()
+    host = host_of(guest)
     guest.set_dirty(16)
     # So slow that the first pass takes several seconds: the rate is known from then on. It is then aborted, for an emulated guest that dirties its
     # memory is not sure to survive the move (docs/lab.md).
@@ -186,7 +187,7 @@ def test_link(lab: Lab) -> None:
     assert seconds_to_send(other, one, 1) > 0.6
     one.heal()
     assert one.cable.state() == "up"
-    assert seconds_to_send(one, other, 1) < 0.6
+    assert seconds_to_send(one, other, 64) < 30, "it would take a minute at 8 Mbit/s"
 
 
 def seconds_to_send(source: Host, target: Host, mib: int) -> float:
@@ -196,6 +197,7 @@ def seconds_to_send(source: Host, target: Host, mib: int) -> float:
     inside = ["ip", "netns", "exec"]
     receiver = subprocess.Popen([*inside, target.cable.namespace, sys.executable, "-c", receive.format(target.address)], stdout=subprocess.PIPE, text=True)
     with receiver:
+        assert receiver.stdout is not None
         receiver.stdout.readline()
         begin = RUNTIME.monotonic()
         run(*inside, source.cable.namespace, sys.executable, "-c", send.format(target.address, mib << 20))
@@ -205,7 +207,7 @@ def seconds_to_send(source: Host, target: Host, mib: int) -> float:
 def test_killed_guest(lab: Lab) -> None:
     guest = lab.add_guest("victim", "node2", memory_mib=192)
     assert [found.name for found in lab.guests if found.name == "victim"] == ["victim"]
-    host = guest.where()
+    host = host_of(guest)
     host.kill_guest("victim")
     assert guest.where() is None
     with pytest.raises(LabError, match="no QEMU of guest victim on node2"):
@@ -246,10 +248,10 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lab("down")
 
 
-def traces(directory: Path, index: int) -> list[str]:
+def traces(directory: Path, index: int | None) -> list[str]:
     """Everything on this machine that has to do with that lab: links, namespaces, processes with its mounts, files, its claim."""
     found = [link["ifname"] for link in json.loads(run("ip", "-j", "link")) if link["ifname"].startswith((f"lm{index}br", f"lm{index}v"))]
-    found += network.namespaces(index)
+    found += [] if index is None else network.namespaces(index)
     for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
         with suppress(OSError):
             if f"{directory}/" in mounts.read_text():
@@ -305,7 +307,7 @@ def killed(tmp_path: Path) -> Callable[..., bool]:
 
 
 @pytest.mark.parametrize("victim", [int(word) for word in os.environ.get("LIVEMIG_LAB_KILL_AT", "6,12,19,27,38,50").split(",")])
-def test_killed_in_the_middle_of_up(tmp_path: Path, killed, victim: int) -> None:
+def test_killed_in_the_middle_of_up(tmp_path: Path, killed: Callable[..., bool], victim: int) -> None:
     lab = Lab(tmp_path / "lab", RUNTIME)
     index = None
     try:
@@ -320,7 +322,7 @@ def test_killed_in_the_middle_of_up(tmp_path: Path, killed, victim: int) -> None
 
 
 @pytest.mark.parametrize("victim", [9, 15, 21])
-def test_down_after_a_killed_up_and_a_killed_down(tmp_path: Path, killed, victim: int) -> None:
+def test_down_after_a_killed_up_and_a_killed_down(tmp_path: Path, killed: Callable[..., bool], victim: int) -> None:
     lab = Lab(tmp_path / "lab", RUNTIME)
     in_time = killed(victim, lab.directory, "up")
     index = lab.index
@@ -331,7 +333,7 @@ def test_down_after_a_killed_up_and_a_killed_down(tmp_path: Path, killed, victim
 
 
 @pytest.mark.parametrize("victim", [int(word) for word in os.environ.get("LIVEMIG_LAB_KILL_GUEST_AT", "9").split(",")])
-def test_killed_while_adding_a_guest(lab: Lab, killed, victim: int) -> None:
+def test_killed_while_adding_a_guest(lab: Lab, killed: Callable[..., bool], victim: int) -> None:
     assert killed(victim, lab.directory, "guest", "add", "late", "--disk", "local")
     guest = lab.add_guest("late", disks=["local"])
     assert guest.where() == lab.host("node1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from livemig.conductor.attempt import INTERRUPTED
 from livemig.lab.guests import Guest
 from livemig.lab.shell import LabError
 from livemig.states import Status
@@ -46,7 +47,7 @@ def interrupt(stage: Stage, guest: Guest) -> bool:
         source.virsh("domjobabort", "--postcopy", guest.name)
     except LabError:
         return False
-    stage.wait(lambda: "post-copy: interrupted" in stage.story(guest), guest, "the interruption to be noticed")
+    stage.wait(lambda: INTERRUPTED in stage.story(guest), guest, "the interruption to be noticed")
     return True
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from livemig import context
+from livemig.cli.wiring import LATE
 from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.facts import MigrationRequest, Policy
@@ -110,7 +111,8 @@ def test_local_disk_is_refused_with_a_reason(lab: Lab, service: Service) -> None
     guest.remove()
 
 
-def test_what_is_done_by_hand_is_shown_within_two_seconds(lab: Lab, service: Service, guest: Guest) -> None:
+def test_what_is_done_by_hand_is_shown_by_its_event(lab: Lab, service: Service, guest: Guest) -> None:
+    """Not by the next look at the whole host, a minute later at the earliest."""
     node1, node2 = lab.hosts[:2]
     for words, state in (
         (("suspend", guest.name), ("PAUSED", "node1")),
@@ -118,10 +120,10 @@ def test_what_is_done_by_hand_is_shown_within_two_seconds(lab: Lab, service: Ser
         (("migrate", "--live", "--p2p", "--persistent", "--undefinesource", guest.name, node2.uri), ("ACTIVE", "node2")),
     ):
         node1.virsh(*words)
-        service.wait_seen(guest.uuid, state, 2)
+        service.wait_seen(guest.uuid, state)
     for words, state in ((("destroy", guest.name), ("SHUTOFF", "node2")), (("start", guest.name), ("ACTIVE", "node2"))):
         node2.virsh(*words)
-        service.wait_seen(guest.uuid, state, 2)
+        service.wait_seen(guest.uuid, state)
 
 
 def test_a_paused_guest_stays_paused(lab: Lab, service: Service, guest: Guest) -> None:
@@ -140,7 +142,7 @@ def test_a_host_that_is_down_is_400_until_it_is_back(lab: Lab, service: Service,
     assert (status, json.loads(body)["badRequest"]["message"]) == (400, "Compute service of node2 is unavailable at this time.")
     assert service.state(guest.uuid) == ("ACTIVE", "node1")
     node2.start_daemon()
-    service.wait(lambda: service.live_migrate(guest.uuid, "node2")[0] == 202, 15, "node2 to be connected to", 0.2)
+    service.wait(lambda: service.live_migrate(guest.uuid, "node2")[0] == 202, 60, "node2 to be connected to", 0.2)
     service.wait_idle(guest.uuid)
     assert service.state(guest.uuid) == ("ACTIVE", "node2")
 
@@ -150,7 +152,7 @@ def test_a_destination_lost_under_way_fails_it_and_the_guest_goes_on(lab: Lab, s
     lab.host("node2").kill_daemon()
     RUNTIME.sleep(1)
     lab.host("node2").start_daemon()
-    service.wait_idle(guest.uuid, 30)
+    service.wait_idle(guest.uuid)
     assert service.state(guest.uuid) == ("ACTIVE", "node1")
     assert last(service, guest).status is Status.FAILED
     assert guest.ticks().unbroken
@@ -162,7 +164,7 @@ def test_a_cut_link_fails_it_and_the_guest_goes_on(lab: Lab, service: Service, g
     RUNTIME.sleep(10)
     assert service.state(guest.uuid) == ("MIGRATING", "node1")  # nobody can ask node2 whether it runs there
     lab.host("node2").heal()
-    service.wait_idle(guest.uuid, 30)
+    service.wait_idle(guest.uuid)
     assert service.state(guest.uuid) == ("ACTIVE", "node1")
     assert guest.ticks().unbroken
 
@@ -171,7 +173,7 @@ def begin_slowly(lab: Lab, service: Service, guest: Guest) -> None:
     """A migration to node2 that takes some ten seconds, its first pages sent."""
     lab.host("node1").slow(60)
     assert service.live_migrate(guest.uuid, "node2")[0] == 202
-    service.wait(lambda: service.show(guest.uuid)["progress"] > 0, 20, "progress")
+    service.wait(lambda: service.show(guest.uuid)["progress"] > 0, 60, "progress")
 
 
 def test_killed_while_it_migrates_and_started_again(lab: Lab, service: Service, guest: Guest) -> None:
@@ -194,7 +196,7 @@ def test_killed_and_the_job_ended_well_meanwhile(lab: Lab, service: Service, gue
     lab.host("node1").heal()
     service.wait(lambda: not lab.host("node1").has_guest(guest.name), 60, "libvirt to finish", 0.2)
     service.start()
-    service.wait_seen(guest.uuid, ("ACTIVE", "node2"), 10)
+    service.wait_seen(guest.uuid, ("ACTIVE", "node2"))
     migration = last(service, guest)
     assert migration.status is Status.COMPLETED
     assert migration.downtime_ms is not None
@@ -206,16 +208,15 @@ def test_killed_and_the_job_failed_meanwhile(lab: Lab, service: Service, guest: 
     service.kill()
     lab.host("node1").virsh("domjobabort", guest.name)
     service.start()
-    service.wait_seen(guest.uuid, ("ACTIVE", "node1"), 10)
+    service.wait_seen(guest.uuid, ("ACTIVE", "node1"))
     assert last(service, guest).status is Status.FAILED
     assert guest.ticks().unbroken
 
 
 def test_stopped_by_sigterm_while_it_migrates(lab: Lab, service: Service, guest: Guest) -> None:
     begin_slowly(lab, service, guest)
-    began = RUNTIME.monotonic()
     service.stop()
-    assert RUNTIME.monotonic() - began < 10
+    assert LATE not in service.log()
     lab.host("node1").heal()
     service.start()
     service.wait_idle(guest.uuid, 60)
@@ -233,11 +234,11 @@ def test_a_changed_configuration_is_read_on_sighup(lab: Lab, service: Service, g
         return str(answer.get("badRequest", {}).get("message"))
 
     try:
-        service.wait(lambda: message() == "Compute host node2 could not be found.", 20, "node2 to be forgotten", 0.2)
+        service.wait(lambda: message() == "Compute host node2 could not be found.", 60, "node2 to be forgotten", 0.2)
     finally:
         service.config.write_text(whole)
         service.reload()
-    service.wait(lambda: moved(lab, service, guest), 20, "a migration between both hosts", 0.2)
+    service.wait(lambda: moved(lab, service, guest), 60, "a migration between both hosts", 0.2)
 
 
 def moved(lab: Lab, service: Service, guest: Guest) -> bool:
@@ -254,5 +255,5 @@ def test_killed_while_a_request_waits_for_its_answer(lab: Lab, service: Service,
     store.migrations.begin(guest.uuid, MigrationRequest("node2", False, False), Policy(), context.system(), 65)
     store.database.close()
     service.start()
-    service.wait_seen(guest.uuid, ("ACTIVE", "node2"), 10)
+    service.wait_seen(guest.uuid, ("ACTIVE", "node2"))
     assert last(service, guest).status is Status.COMPLETED

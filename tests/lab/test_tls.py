@@ -89,5 +89,6 @@ def test_memory_goes_over_the_network_for_it(stage: Stage, guest: Guest, network
     before = [cable.received_bytes() for cable in cables]
     migration = stage.move(guest)
     main, own = (cable.received_bytes() - earlier for cable, earlier in zip(cables, before, strict=True))
+    assert migration.memory_total_bytes is not None
     assert own > 20 * MIB and own > migration.memory_total_bytes / 100
     assert main < 2 * MIB

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from livemig.conductor.knobs import NEED_NOT_BE_PAUSED
 from livemig.db.engine import Database
 from livemig.db.store import Store
 from livemig.lab.guests import Guest
 from livemig.lab.lab import Lab
 from livemig.lab.service import Service
-from livemig.records import Migration
+from livemig.records import Migration, MigrationEvent
 from livemig.runtime import ThreadRuntime
 from livemig.states import Status
 
@@ -64,7 +65,7 @@ def begin(service: Service, guest: Guest) -> int:
 
 def under_way(service: Service, guest: Guest) -> int:
     number = begin(service, guest)
-    service.wait(lambda: service.show(guest.uuid)["progress"] > 0, 20, "progress")
+    service.wait(lambda: service.show(guest.uuid)["progress"] > 0, 60, "progress")
     return number
 
 
@@ -83,11 +84,20 @@ def last(service: Service, guest: Guest) -> Migration:
     return migration
 
 
-def story(service: Service, guest: Guest) -> str:
+def events(service: Service, guest: Guest) -> Sequence[MigrationEvent]:
     store = Store(Database(f"sqlite:///{service.directory}/livemig.sqlite"), RUNTIME)
-    lines = [f"{event.at} {event.kind}: {event.text}" for event in store.migrations.events(last(service, guest).id)]
-    store.database.close()
-    return "\n".join(lines)
+    try:
+        return store.migrations.events(last(service, guest).id)
+    finally:
+        store.database.close()
+
+
+def story(service: Service, guest: Guest) -> str:
+    return "\n".join(f"{event.at} {event.kind}: {event.text}" for event in events(service, guest))
+
+
+def kinds(service: Service, guest: Guest) -> set[str]:
+    return {event.kind for event in events(service, guest)}
 
 
 def test_an_abort_leaves_the_guest_running_where_it_is(lab: Lab, service: Service, guest: Guest) -> None:
@@ -95,7 +105,7 @@ def test_an_abort_leaves_the_guest_running_where_it_is(lab: Lab, service: Servic
     began = RUNTIME.monotonic()
     assert abort(service, guest, number) == 202
     service.wait_idle(guest.uuid)
-    assert RUNTIME.monotonic() - began < 3, story(service, guest)
+    assert RUNTIME.monotonic() - began < 30, story(service, guest)
     assert last(service, guest).status is Status.CANCELLED, story(service, guest)
     assert service.state(guest.uuid) == ("ACTIVE", "node1")
     assert [host.name for host in guest.holders()] == ["node1"]
@@ -119,7 +129,7 @@ def test_a_guest_that_never_converges_completes_by_force(lab: Lab, service: Serv
     guest.set_dirty(200)
     number = under_way(service, guest)
     assert force(service, guest, number) == 202
-    service.wait(lambda: "pause: " in story(service, guest), 10, "the guest to be paused")
+    service.wait(lambda: "pause" in kinds(service, guest), 60, "the guest to be paused")
     assert force(service, guest, number) == 202  # and again, which changes nothing
     lab.host("node1").heal()
     service.wait_idle(guest.uuid)
@@ -134,7 +144,7 @@ def test_a_forced_guest_goes_on_when_it_stays_after_all(lab: Lab, service: Servi
     guest.set_dirty(200)
     number = under_way(service, guest)
     assert force(service, guest, number) == 202
-    service.wait(lambda: "pause: " in story(service, guest), 10, "the guest to be paused")
+    service.wait(lambda: "pause" in kinds(service, guest), 60, "the guest to be paused")
     RUNTIME.sleep(1)
     assert lab.host("node1").virsh("domstate", guest.name).strip() == "paused"
     if ends == "aborted":
@@ -145,16 +155,16 @@ def test_a_forced_guest_goes_on_when_it_stays_after_all(lab: Lab, service: Servi
         lab.host("node2").start_daemon()
     service.wait_idle(guest.uuid)
     assert last(service, guest).status is (Status.CANCELLED if ends == "aborted" else Status.FAILED), story(service, guest)
-    service.wait_seen(guest.uuid, ("ACTIVE", "node1"), 5)
+    service.wait_seen(guest.uuid, ("ACTIVE", "node1"))
     assert lab.host("node1").virsh("domstate", guest.name).strip() == "running", story(service, guest)
 
 
 def test_a_guest_that_its_user_paused_stays_so(lab: Lab, service: Service, guest: Guest) -> None:
     assert ask(service, "POST", f"{guest.uuid}/action", {"pause": None}) == 202
-    service.wait_seen(guest.uuid, ("PAUSED", "node1"), 5)
+    service.wait_seen(guest.uuid, ("PAUSED", "node1"))
     number = under_way(service, guest)
     assert force(service, guest, number) == 202
-    service.wait(lambda: "need not be paused" in story(service, guest), 10, "the wish to be read")
+    service.wait(lambda: NEED_NOT_BE_PAUSED in story(service, guest), 60, "the wish to be read")
     assert abort(service, guest, number) == 202
     service.wait_idle(guest.uuid)
     RUNTIME.sleep(1)

@@ -102,14 +102,14 @@ class DyingConnection(virConnect):
     """A connection whose calls end with their process."""
 
     def reach(self, function: str) -> None:
-        self._libvirt._process.check()  # type: ignore[attr-defined]
+        self._libvirt._process.check()
         try:
             super().reach(function)
         finally:
-            self._libvirt._process.check()  # type: ignore[attr-defined]
+            self._libvirt._process.check()
 
     def isAlive(self) -> int:
-        self._libvirt._process.check()  # type: ignore[attr-defined]
+        self._libvirt._process.check()
         return super().isAlive()
 
 

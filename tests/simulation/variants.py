@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import update
 
 from livemig.api import server_actions
-from livemig.conductor import admission, attempt, knobs
+from livemig.conductor import admission, attempt, knobs, verdict
 from livemig.conductor.verdict import Verdict
 from livemig.db import models
 from livemig.db.migrations import MIGRATABLE, MIGRATING, Migrations
@@ -58,10 +58,11 @@ def _limits_of_ones_own() -> Mistake:
 
 def _a_host_that_is_away_has_nothing() -> Mistake:
     """Who cannot be asked is taken to say no."""
-    right = attempt.judge
+    right = verdict.judge
 
     def judge(source: Presence, destination: Presence, post_copy: bool = False) -> Verdict:
-        return right(*(Presence.ABSENT if each is Presence.UNKNOWN else each for each in (source, destination)), post_copy)
+        source, destination = (Presence.ABSENT if each is Presence.UNKNOWN else each for each in (source, destination))
+        return right(source, destination, post_copy)
 
     return attempt, "judge", judge
 

@@ -25,9 +25,9 @@ from livemig.testing.constants import VIR_DOMAIN_RUNNING
 from livemig.testing.fleet import Disk, Fleet, guest_uuid
 from livemig.testing.migration import Migration as Job
 from livemig.testing.runtime import VirtualTask
+from tests.memory import MemoryDatabase
 from tests.service import HOSTS, configured
 from tests.simulation.broker import Broker, Client
-from tests.simulation.database import memory
 from tests.simulation.process import Killed, Outages, Process, ProcessDatabase
 from tests.simulation.runtime import GreenletRuntime
 
@@ -108,8 +108,8 @@ class World:
         self.servers = {name: guest_uuid(name) for name in GUESTS}
         self.outages = Outages(self.chance)
         self.broker = Broker(self.runtime, self.chance)
-        memory().empty()
-        self.store = Store(memory(), self.runtime)  # type: ignore[arg-type]
+        self.database = MemoryDatabase()
+        self.store = Store(self.database, self.runtime)
         self.processes: dict[str, Process] = {}
         self.applications: dict[str, Any] = {}
         self.trouble: list[str] = []
@@ -126,7 +126,7 @@ class World:
     def start_process(self, name: str) -> None:
         process = self.processes[name] = Process(self.runtime, name)
         process.skew = self.skews[name]
-        store = Store(ProcessDatabase(memory(), process, self.outages), process, Clock(self.runtime))  # type: ignore[arg-type]
+        store = Store(ProcessDatabase(self.database, process, self.outages), process, Clock(self.runtime))  # type: ignore[arg-type]
         if name in CONDUCTORS:
             self._start_conductor(name, process, store)
         else:

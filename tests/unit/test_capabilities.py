@@ -13,9 +13,7 @@ from livemig.facts import Guest, Offer, Plug
 from livemig.hypervisor import capabilities
 from livemig.testing import constants as C
 from livemig.testing.guests import EMULATOR
-from tests.unit.test_hypervisor import WEB, World, world
-
-__all__ = ["world"]  # the fixture
+from tests.unit.gate import WEB, World
 
 PLAIN = Guest(2048, 2, name="web", machine="pc-q35-7.2", emulator=EMULATOR)
 KNOWN = Offer(most_vcpus=288, tpm_backends=frozenset({"passthrough", "emulator"}))
@@ -83,19 +81,19 @@ def test_interfaces(world: World) -> None:
     host, wanted = world.hosts["b"], (Plug("bridge", "br0"), Plug("direct", "eth0"))
     host.interfaces = ("eth0", "lo", "br0", "br1")
     calls(world)
-    assert ask(world, plugs=wanted).interfaces == {"eth0", "br0", "br1"}
+    assert ask(world, plugs=wanted).interfaces == frozenset({"eth0", "br0", "br1"})
     assert calls(world).count("listAllInterfaces") == 1
     host.idle = ("br0",)
     offer = ask(world, plugs=wanted)
-    assert (offer.interfaces, offer.idle) == ({"eth0", "lo", "br0", "br1"}, {"br0"})
+    assert (offer.interfaces, offer.idle) == (frozenset({"eth0", "lo", "br0", "br1"}), frozenset({"br0"}))
     host.interfaces = ("eth0",)
-    assert ask(world, plugs=wanted).interfaces == {"eth0"}
+    assert ask(world, plugs=wanted).interfaces == frozenset({"eth0"})
 
 
 def test_pinning_and_nodes(world: World) -> None:
     world.hosts["b"].numa_nodes = 2
     offer = ask(world, cpus=frozenset({1}), numa_nodes=frozenset({1}))
-    assert (offer.cpus, offer.numa_nodes) == ({0, 1, 2, 3}, {0, 1})
+    assert (offer.cpus, offer.numa_nodes) == (frozenset({0, 1, 2, 3}), frozenset({0, 1}))
 
 
 def test_huge_pages(world: World) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from livemig import conf as configuration
 from livemig.conductor.admission import choose, stranded
 from livemig.conductor.checks.situation import End, Situation
 from livemig.conductor.planning import plan, resumption
 from livemig.conductor.scheduling import WEIGHTS, Candidate, candidates, foes_at, may_go_elsewhere, refused, weighed
 from livemig.conf import HostSettings, Limits
+from livemig.conf.options import GROUPS
 from livemig.facts import Disk, Guest, HostFacts, Plan, Policy, Presence
 from livemig.records import HostState, Member, Migration, MigrationEvent, Move, Place, Usage
 from livemig.states import Status
@@ -175,7 +175,7 @@ def test_filters(case: str) -> None:
 
 
 NONE = dict.fromkeys(WEIGHTS, 0.0)
-NOVA = {option.name: option.default for option in configuration.GROUPS["filter_scheduler"]}
+NOVA = {option.name: option.default for option in GROUPS["filter_scheduler"]}
 B, C, D = (Candidate(host(name)) for name in "bcd")
 
 # candidates, multipliers, (weight, name) in order
@@ -246,14 +246,14 @@ def older(end: str) -> Situation:
 LOCAL = replace(SITUATION, shared={"/srv/web": False})
 BOTH = replace(SITUATION, guest=replace(GUEST, disks=(DISK, Disk("vdb", "file", "/x"))), shared={"/srv/web": True, "/x": False})
 PAUSED = replace(SITUATION, source=replace(SITUATION.source, presence=Presence.PAUSED))
-TUNE = {"auto_converge_initial": 40, "auto_converge_increment": 5}
-SEVERAL = {"parallel_connections": 4, "compression": ("zstd",), "zero_copy": True, "tls": True, "switchover_bandwidth_mib_s": 900}
+TUNE: dict[str, Any] = {"auto_converge_initial": 40, "auto_converge_increment": 5}
+SEVERAL: dict[str, Any] = {"parallel_connections": 4, "compression": ("zstd",), "zero_copy": True, "tls": True, "switchover_bandwidth_mib_s": 900}
 
 PLANS: dict[str, tuple[Situation, HostSettings, Policy, Plan]] = {
     "all shared": (SITUATION, SETTINGS, Policy(), PLAN),
     "transient": (with_guest(persistent=False), SETTINGS, Policy(), replace(PLAN, persistent=False)),
     "policy": (SITUATION, SETTINGS, Policy(bandwidth_mib_s=50, auto_converge=True), replace(PLAN, bandwidth_mib_s=50, auto_converge=True)),
-    "what is passed on": (SITUATION, SETTINGS, Policy(**SEVERAL), replace(PLAN, **SEVERAL)),  # type: ignore[arg-type]
+    "what is passed on": (SITUATION, SETTINGS, Policy(**SEVERAL), replace(PLAN, **SEVERAL)),
     "post-copy": (SITUATION, SETTINGS, Policy(post_copy=True), replace(PLAN, post_copy=True)),
     "post-copy of a paused guest": (PAUSED, SETTINGS, Policy(post_copy=True), PLAN),
     "auto-converge, tuned": (SITUATION, SETTINGS, Policy(auto_converge=True, **TUNE), replace(PLAN, auto_converge=True, **TUNE)),
@@ -283,7 +283,7 @@ def test_plans(case: str) -> None:
 
 def test_a_resumption_is_what_destination_and_policy_say() -> None:
     """It is planned by whoever resumes, maybe another conductor: but for the guest's own facts it is the first plan."""
-    policy = Policy(post_copy=True, auto_converge=True, **SEVERAL)  # type: ignore[arg-type]
+    policy = Policy(post_copy=True, auto_converge=True, **SEVERAL)
     there = replace(SETTINGS, inbound_address="10.0.0.2")
     first = plan(LOCAL, there, policy)
     assert resumption(there, policy) == replace(first, shared_files=False, migrate_disks=(), switchover_bandwidth_mib_s=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psycopg2
 import pymysql
@@ -37,7 +38,7 @@ def mariadb(number: int, text: str = "", state: str = "HY000") -> Exception:
 
 def passed_on(driver: str, original: Exception, closed: bool = False) -> Exception:
     """As it leaves a statement: SQLAlchemy's error for the driver's, through oslo.db's filters."""
-    dialect = make_url(f"{driver}://").get_dialect()()
+    dialect: Any = make_url(f"{driver}://").get_dialect()()
     dialect.dbapi = type(dialect).import_dbapi()
     lost = dialect.is_disconnect(original, SimpleNamespace(closed=closed), None)
     wrapped = exc.DBAPIError.instance("UPDATE", {}, original, dialect.dbapi.Error, connection_invalidated=lost, dialect=dialect)

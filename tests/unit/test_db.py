@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,60 +22,11 @@ from livemig.db.engine import Database
 from livemig.db.migrations import API
 from livemig.db.selection import Selection
 from livemig.db.store import Store
-from livemig.facts import HostFacts, Job, MigrationRequest, Outcome, Policy, Presence, ServerFacts
+from livemig.facts import HostFacts, Outcome, Presence, ServerFacts
 from livemig.records import Member, Migration, Move
 from livemig.states import IN_PROGRESS, Status, sources
 from livemig.testing.runtime import VirtualRuntime
-
-US = "us:1"
-POLICY = Policy(downtime_ms=250, timeout_action="force_complete")
-JOB = Job(True, memory_total_bytes=1000, memory_processed_bytes=250, memory_remaining_bytes=750, disk_total_bytes=8)
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database: making the tables takes longer than most tests here."""
-    file = tmp_path_factory.mktemp("tables") / "livemig.sqlite"
-    database = Database(f"sqlite:///{file}")
-    database.upgrade()
-    database.close()
-    return file
-
-
-@pytest.fixture
-def store(tmp_path: Path, tables: Path, runtime: VirtualRuntime) -> Iterator[Store]:
-    shutil.copy(tables, tmp_path / "livemig.sqlite")
-    store = Store(Database(f"sqlite:///{tmp_path}/livemig.sqlite?timeout=0.01", sqlite_synchronous=False), runtime)
-    store.hosts.configure(dict.fromkeys(["a", "b"], "192.0.2.1"))
-    yield store
-    store.database.close()
-
-
-def see(store: Store, host: str, server: str, presence: Presence, **facts: Any) -> None:
-    store.servers.see(host, [ServerFacts(server, server.upper(), presence, **{"memory_mib": 2048, "vcpus": 2, **facts})])
-
-
-def begin(store: Store, server: str = "web", seconds: float = 60) -> Migration:
-    return store.migrations.begin(server, MigrationRequest("b", False, None), POLICY, context.system(), seconds)
-
-
-@pytest.fixture
-def migration(store: Store) -> Migration:
-    """An accepted one."""
-    see(store, "a", "web", Presence.RUNNING)
-    return begin(store)
-
-
-def lead_to(store: Store, migration: Migration, status: Status, owner: str | None = None) -> None:
-    """Walk a migration to a state in progress."""
-    while (now := store.migrations.get(migration.id).status) is not status:
-        step = next(each for each in Status if each in IN_PROGRESS and now in sources(each) and list(Status).index(each) > list(Status).index(now))
-        assert store.migrations.advance(migration.id, step, owner, destination="b")
-
-
-def story(store: Store, migration: Migration) -> list[tuple[str, str]]:
-    return [(event.kind, event.text) for event in store.migrations.events(migration.id)]
-
+from tests.unit.rows import JOB, POLICY, US, begin, lead_to, see, story
 
 # The tables
 
@@ -180,7 +129,7 @@ def test_only_a_server_that_is_active_or_paused_may_migrate(store: Store, presen
     assert store.servers.get("web").task_state is None
 
 
-@pytest.mark.parametrize("before", IN_PROGRESS)
+@pytest.mark.parametrize("before", [status for status in Status if status in IN_PROGRESS])
 @pytest.mark.parametrize("to", [Status.QUEUED, Status.PREPARING, Status.RUNNING, Status.POST_COPY])
 def test_a_state_is_entered_only_from_before_it(store: Store, migration: Migration, before: Status, to: Status) -> None:
     lead_to(store, migration, before)
@@ -191,7 +140,7 @@ def test_a_state_is_entered_only_from_before_it(store: Store, migration: Migrati
     assert story(store, migration)[lines:] == ([("status", f"{to}: why")] if entered else [])
 
 
-@pytest.mark.parametrize("before", IN_PROGRESS)
+@pytest.mark.parametrize("before", [status for status in Status if status in IN_PROGRESS])
 @pytest.mark.parametrize("to", [Status.COMPLETED, Status.CANCELLED, Status.FAILED, Status.ERROR])
 def test_ends(store: Store, migration: Migration, before: Status, to: Status) -> None:
     lead_to(store, migration, before)
@@ -404,7 +353,7 @@ def test_admission_shows_all_and_admits_whosever_it_is(store: Store, runtime: Vi
 def test_what_it_waits_for_is_told_when_it_is_new(store: Store) -> None:
     made = queue(store, "xy")
     for reasons in (("a", "a"), ("a", "a"), ("b", "a"), ("b", "b")):
-        store.queue.admit(US, 60, lambda queued, _admitted, reasons=reasons: ([], dict(zip([each.id for each in queued], reasons, strict=True))))  # type: ignore[misc]
+        store.queue.admit(US, 60, lambda queued, _admitted, reasons=reasons: ([], dict(zip([each.id for each in queued], reasons, strict=True))))
     assert stories(store, made, "queue") == [["waits: a", "waits: b"], ["waits: a", "waits: b"]]
     assert store.migrations.ask_abort(made[0], context.system())
     assert store.migrations.get(made[0].id).waits_for is None

@@ -17,11 +17,8 @@ from livemig.db.engine import newest_revision
 from livemig.db.store import Store
 from livemig.facts import HostFacts, MigrationRequest, Policy, Presence, ServerFacts
 from livemig.testing.fleet import guest_uuid
-from tests.unit.test_cli import FLEET, Here
-from tests.unit.test_cli import here as here
-from tests.unit.test_db import store as store
-from tests.unit.test_db import tables as tables
-from tests.unit.test_inspection import take_all
+from tests.here import FLEET, Here
+from tests.unit.rows import take_all
 
 WEB = guest_uuid("web")
 SAID = HostFacts("", "QEMU", 7_002_022, 9_000_000, 16, 65536, 60000)

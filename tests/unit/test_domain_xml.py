@@ -296,7 +296,7 @@ def test_pinning() -> None:
         "</cputune><numatune><memory mode='strict' nodeset='0'/><memnode cellid='0' mode='strict' nodeset='2-3'/></numatune></domain>",
         True,
     )
-    assert (read.cpus, read.numa_nodes) == ({0, 1, 3, 7, 8, 9}, {0, 2, 3})
+    assert (read.cpus, read.numa_nodes) == (frozenset({0, 1, 3, 7, 8, 9}), frozenset({0, 2, 3}))
     assert (guest("<domain><vcpu>4</vcpu></domain>", True).cpus, guest("<domain/>", True).numa_nodes) == (frozenset(), frozenset())
 
 

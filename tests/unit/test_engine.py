@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from livemig import context, exceptions
+from livemig.conductor.verdict import Verdict
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.runtime import VirtualRuntime
@@ -71,7 +72,7 @@ def test_a_database_that_goes_away_during_the_checks_leaves_nothing_stuck(servic
 
 
 def test_an_outcome_waits_for_the_database(service: Service) -> None:
-    with when("verdict: the guest is on the destination", lambda: lock_database(service, 20)):
+    with when(lambda: lock_database(service, 20), kind="verdict", verdict=Verdict.COMPLETED.name):
         service.live_migrate(WEB)
         service.runtime.sleep(15)
         assert service.state(WEB) == ("MIGRATING", "node1", "migrating")
@@ -195,7 +196,7 @@ def begin_endless(service: Service) -> None:
 
 def test_a_guest_paused_when_its_job_was_just_over_goes_on(tmp_path: Path, runtime: VirtualRuntime) -> None:
     with never_converges(tmp_path, runtime, "force_complete") as service:
-        with when(": pause: not completed", service.fleet.hosts["node2"].daemon_restart):
+        with when(service.fleet.hosts["node2"].daemon_restart, kind="pause"):
             begin_endless(service)
             assert service.wait_idle(WEB, 100).status is Status.FAILED
         service.runtime.sleep(5)
@@ -206,7 +207,7 @@ def test_a_guest_paused_when_its_job_was_just_over_goes_on(tmp_path: Path, runti
 
 def test_a_job_that_was_over_before_it_was_aborted(tmp_path: Path, runtime: VirtualRuntime) -> None:
     with never_converges(tmp_path, runtime, "abort") as service:
-        with when(": abort: not completed", service.fleet.hosts["node2"].daemon_restart):
+        with when(service.fleet.hosts["node2"].daemon_restart, kind="abort"):
             begin_endless(service)
             assert service.wait_idle(WEB, 100).status is Status.FAILED
         assert story_has(service, "Abort: node1: Requested operation is not valid: no job is active")

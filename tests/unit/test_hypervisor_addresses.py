@@ -17,7 +17,7 @@ from livemig.testing.errors import Fault
 from livemig.testing.fleet import Domain, Interface, guest_uuid
 from livemig.testing.runtime import VirtualRuntime
 from tests.service import Service
-from tests.unit.test_hypervisor import World
+from tests.unit.gate import World
 
 GUEST = guest_uuid("guest")
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"

@@ -17,7 +17,7 @@ from livemig.testing import constants as C
 from livemig.testing.errors import Fault
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.runtime import VirtualRuntime
-from tests.unit.test_hypervisor import WEB, World
+from tests.unit.gate import WEB, World
 
 CAPABILITIES = """
 <capabilities><host>

@@ -163,7 +163,7 @@ def test_children_need_not_repeat_the_namespace() -> None:
     assert described("<m:server xmlns:m='urn:livemig:server:1'><name>b</name></m:server>").name == "b"
 
 
-MALFORMED = {
+MALFORMED: dict[str, tuple[str, str, object]] = {
     "no number": ("<livemig:flavor name='f'><livemig:disk>many</livemig:disk></livemig:flavor>", "flavor", Flavor("f", "f", 4096, 2)),
     "negative": ("<livemig:flavor name='f'><livemig:disk>-1</livemig:disk></livemig:flavor>", "flavor", Flavor("f", "f", 4096, 2)),
     "other digits": ("<livemig:flavor name='f'><livemig:disk>²</livemig:disk></livemig:flavor>", "flavor", Flavor("f", "f", 4096, 2)),

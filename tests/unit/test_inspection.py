@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from sqlalchemy import update
 
 from livemig.db import models
@@ -12,18 +10,10 @@ from livemig.db.store import Store
 from livemig.facts import Outcome, Presence
 from livemig.records import LeftFile, Migration
 from livemig.states import Status
-from tests.unit.test_db import begin, lead_to, see
-from tests.unit.test_db import migration as migration
-from tests.unit.test_db import store as store
-from tests.unit.test_db import tables as tables
+from tests.unit.rows import begin, lead_to, see, take_all
 
 LONG_S, ALREADY_S = 30.0, -30.0
 WEB = ServerRow("web", "WEB", "a", "active", 1)
-
-
-def take_all(holders: Mapping[str, str | None], _away: object) -> tuple[Sequence[str], Sequence[str]]:
-    """What nobody has."""
-    return [host for host, holder in holders.items() if holder is None], ()
 
 
 def end(store: Store, migration: Migration, status: Status = Status.CANCELLED) -> None:

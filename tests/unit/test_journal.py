@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 
 import pytest
+from oslo_log.formatters import JSONFormatter
 
 from livemig.conductor.journal import Journal
 from livemig.db.store import Store
 from livemig.records import Migration
 from livemig.testing.runtime import VirtualRuntime
-from tests.unit.test_db import migration as migration
-from tests.unit.test_db import store as store
-from tests.unit.test_db import tables as tables
 
 
 @pytest.fixture
@@ -76,3 +75,23 @@ def test_a_link_that_breaks_every_few_seconds_for_a_day(journal: Journal, store:
     assert lines[:10] == ["connection lost: end of file"] * 10
     assert sum(int(found[1]) if (found := re.search(r"\((\d+) times\)", line)) else 1 for line in lines) == times
     assert len(lines) < 320
+
+
+def test_a_line_in_the_log_has_its_kind_and_details_as_fields(journal: Journal, migration: Migration, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for _ in range(13):
+        journal.note("libvirt", "it returned", succeeded=True)
+    journal.iterations(1, 3)
+    journal.close()
+    fields = ("migration", "server", "kind", "succeeded", "event", "iteration")
+    records = [tuple(vars(record).get(name) for name in fields) for record in caplog.records]
+    returned = (migration.uuid, "web", "libvirt", True, None, None)
+    assert records == [returned] * 10 + [returned, (migration.uuid, "web", "source", None, "Iteration", 3), returned]
+    assert caplog.messages[-1].endswith("libvirt: it returned (2 times)")
+
+
+def test_the_json_of_the_log_has_them(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    journal.note("verdict", "the guest is on the destination", verdict="COMPLETED")
+    written = json.loads(JSONFormatter().format(caplog.records[-1]))
+    assert (written["extra"]["kind"], written["extra"]["verdict"]) == ("verdict", "COMPLETED")

@@ -89,6 +89,12 @@ def test_names_of_a_host(lab: Lab) -> None:
     assert host.uuid == Host(lab.directory, 4, 2, ThreadRuntime()).uuid != lab.host("node1").uuid
 
 
+def found(element: ElementTree.Element, path: str) -> ElementTree.Element:
+    child = element.find(path)
+    assert child is not None, path
+    return child
+
+
 def test_domain() -> None:
     guest = Guest("a", Path("/srv/it's <here>"), [], ThreadRuntime())
     disks = [Disk.parse(words, at) for at, words in enumerate(("local,backing", "shared,raw,16", "local,cdrom"))]
@@ -97,8 +103,8 @@ def test_domain() -> None:
     assert domain.findtext("memory") == "128"
     assert domain.findtext("vcpu") == "2"
     assert "DIRTY=7 DISKS=vda,vdb,sr0" in str(domain.findtext("os/cmdline"))
-    assert domain.find("devices/serial/source").attrib == {"path": "/srv/it's <here>/a.log", "append": "on"}
-    parts = [(disk.get("device"), *(disk.find(child).get(key) for child, key in FACTS)) for disk in domain.iter("disk")]
+    assert found(domain, "devices/serial/source").attrib == {"path": "/srv/it's <here>/a.log", "append": "on"}
+    parts = [(disk.get("device"), *(found(disk, child).get(key) for child, key in FACTS)) for disk in domain.iter("disk")]
     assert parts == [
         ("disk", "/var/lib/libvirt/images/a.vda.qcow2", "qcow2", "vda"),
         ("disk", "/srv/it's <here>/a.vdb.raw", "raw", "vdb"),
@@ -127,7 +133,7 @@ def test_domain_without_disk() -> None:
         (lambda lab: lab.host("node1").virsh("list"), "node1 is not up; 'livemig-lab up' mends that"),
     ],
 )
-def test_complaints(lab: Lab, action, complaint: str) -> None:
+def test_complaints(lab: Lab, action: Callable[[Lab], object], complaint: str) -> None:
     with pytest.raises(LabError) as raised:
         action(lab)
     assert complaint in str(raised.value)

@@ -7,15 +7,13 @@ from dataclasses import replace
 import pytest
 
 from livemig.conductor import monitor
+from livemig.conductor.course import Course
 from livemig.conductor.journal import Journal
 from livemig.conductor.knobs import Knobs
 from livemig.conductor.lease import Lapsed, Lease, Leases
 from livemig.db.store import Store
 from livemig.records import Migration
 from livemig.testing.runtime import VirtualRuntime
-from tests.unit.test_db import migration as migration
-from tests.unit.test_db import store as store
-from tests.unit.test_db import tables as tables
 
 
 @pytest.fixture
@@ -79,11 +77,11 @@ def test_a_lease_that_lapses_between_the_decision_and_the_deed(lease: Lease, sto
 
 @pytest.mark.parametrize("urge", [None, monitor.Abort("because"), monitor.Pause("so"), monitor.PostCopy("thus")], ids=str)
 def test_what_is_remembered_is_recalled(urge: monitor.Abort | monitor.Pause | monitor.PostCopy | None) -> None:
-    memory = monitor.Memory(3, 400, None, timed_out=True, urge=urge, stall_step=2, no_post_copy=True, disk_bytes=7, course=monitor.Course(4, 5, 6, 7, 8.0, 9.0))
+    memory = monitor.Memory(3, 400, None, timed_out=True, urge=urge, stall_step=2, no_post_copy=True, disk_bytes=7, course=Course(4, 5, 6, 7, 8.0, 9.0))
     assert replace(monitor.recalled(monitor.remembered(memory)), speed=None) == memory
 
 
 def test_what_another_version_remembered(store: Store) -> None:
     recalled = monitor.recalled({"downtime_ms": 300, "of_tomorrow": 1, "course": {"minimum": 5, "of_tomorrow": 2}})
-    assert replace(recalled, speed=None) == monitor.Memory(downtime_ms=300, course=monitor.Course(minimum=5))
+    assert replace(recalled, speed=None) == monitor.Memory(downtime_ms=300, course=Course(minimum=5))
     assert replace(monitor.recalled(None), speed=None) == replace(monitor.recalled({}), speed=None) == monitor.Memory()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from kombu import Connection, Exchange, Queue
@@ -23,7 +24,11 @@ def connection() -> Iterator[Connection]:
 
 
 def consume(connection: Connection, heard: list[str]) -> None:
-    connection.Consumer(QUEUE, callbacks=[lambda body, message: (heard.append(body), message.ack())]).consume()
+    def hear(body: str, message: Any) -> None:
+        heard.append(body)
+        message.ack()
+
+    connection.Consumer(QUEUE, callbacks=[hear]).consume()
 
 
 def test_what_was_put_before_is_delivered(connection: Connection) -> None:

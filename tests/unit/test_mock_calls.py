@@ -202,7 +202,7 @@ def test_a_definition_with_an_interface_and_an_agent(a: Any) -> None:
     parts = "<interface type='bridge'><source bridge='br0'/></interface><channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
     made = a.createXML(XML.replace("</devices>", f"{parts}</devices>"))
     root = ElementTree.fromstring(made.XMLDesc())
-    assert [memory.attrib | {"": memory.text} for memory in root.iterfind("memory")] == [{"unit": "KiB", "": str(512 * 1024)}]
+    assert [{**memory.attrib, "": memory.text} for memory in root.iterfind("memory")] == [{"unit": "KiB", "": str(512 * 1024)}]
     mac = root.find("devices/interface/mac")
     assert mac is not None and mac.get("address", "").startswith("52:54:00:")
     assert "eth0" in made.interfaceAddresses(C.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT)

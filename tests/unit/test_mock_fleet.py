@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -173,12 +174,16 @@ def test_a_hung_daemon_blocks_until_keepalive(stage: Stage) -> None:
     assert stage.runtime.monotonic() - began == pytest.approx(30)
     assert stage.here.isAlive() == 0
     stage.runtime.sleep(0.1)
-    assert stage.said[-1][1:] == ("a", "closed", C.VIR_CONNECT_CLOSE_REASON_KEEPALIVE) or ("a", "closed", 2) in [each[1:] for each in stage.said]
+    assert stage.said[-1][1:] == ("a", "closed", C.VIR_CONNECT_CLOSE_REASON_KEEPALIVE)
 
 
 def test_a_hung_daemon_that_heals_loses_nothing(stage: Stage) -> None:
+    def heal() -> None:
+        stage.runtime.sleep(10)
+        stage.a.hung = False
+
     stage.a.hung = True
-    stage.runtime.start("healer", lambda: (stage.runtime.sleep(10), setattr(stage.a, "hung", False)))
+    stage.runtime.start("healer", heal)
     stage.a.kill_guest(stage.uuid)
     assert stage.guest.state()[0] == C.VIR_DOMAIN_SHUTOFF
     stage.runtime.sleep(0.1)
@@ -248,7 +253,7 @@ def test_real_time_can_be_sped_up() -> None:
     began = runtime.monotonic()
     assert libvirt.open("qemu+tcp://a/system").lookupByName("web").migrateToURI3(THERE, {}, PLAIN) == 0
     assert runtime.monotonic() - began < 1
-    assert module.open("qemu+tcp://b/system").lookupByName("web").isActive() == 1  # type: ignore[attr-defined]
+    assert module.open("qemu+tcp://b/system").lookupByName("web").isActive() == 1
 
 
 FLEET = """
@@ -283,7 +288,7 @@ def test_fleet_file(tmp_path: Path) -> None:
 
 def test_thousands_of_guests_are_light() -> None:
     runtime = ThreadRuntime()
-    began = runtime.monotonic()
+    began = time.thread_time()
     fleet = Fleet(runtime)
     for number in range(200):
         fleet.add_host(f"host{number}")
@@ -291,4 +296,4 @@ def test_thousands_of_guests_are_light() -> None:
             fleet.add_guest(f"guest{number}.{guest}", f"host{number}")
     libvirt = fleet.libvirt()
     assert sum(len(libvirt.open(f"qemu+tcp://host{number}/system").listAllDomains(0)) for number in range(200)) == 20_000
-    assert runtime.monotonic() - began < 10
+    assert time.thread_time() - began < 10  # of processor time

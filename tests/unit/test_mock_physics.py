@@ -29,10 +29,10 @@ def run(what: Copy, limit: int = 1000) -> float:
 def test_an_idle_guest_needs_two_iterations() -> None:
     what = copy()
     assert run(what) == pytest.approx(2.048 - 0.3)
-    assert (what.iteration, what.left) == (2, pytest.approx(300))
+    assert [what.iteration, what.left] == [2, pytest.approx(300)]
     assert what.downtime == pytest.approx(0.305)
     what.switch_over()
-    assert (what.iteration, what.left, what.sent, what.stage) == (3, 0, pytest.approx(2048), Stage.DONE)
+    assert [what.iteration, what.left, what.sent, what.stage] == [3, 0, pytest.approx(2048), Stage.DONE]
 
 
 def test_more_dirt_than_bandwidth_never_ends_by_itself() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -152,7 +153,11 @@ ABOVE, BELOW, IDLE = 300, 60, 0
 
 def job(copy: Copy) -> Job:
     rate = int(copy.counted_rate * MIB / PAGE) * PAGE
-    sizes = {"memory_total_bytes": int(copy.memory * MIB), "memory_remaining_bytes": int(copy.left * MIB), "memory_bps": int(copy.bandwidth * MIB)}
+    sizes: dict[str, Any] = {
+        "memory_total_bytes": int(copy.memory * MIB),
+        "memory_remaining_bytes": int(copy.left * MIB),
+        "memory_bps": int(copy.bandwidth * MIB),
+    }
     return Job(outgoing=True, memory_dirty_bps=rate, memory_iteration=copy.iteration, **sizes)
 
 
@@ -170,7 +175,7 @@ def perform(action: Action, copy: Copy) -> str:
 
 def play(policy: Policy, dirty_rate: float, calm_at: float = float("inf"), **load: float) -> list[str]:
     copy = Copy(2048, dirty_rate, bandwidth=100, auto_converge=policy.auto_converge and not policy.post_copy, **{"working_set": 1024.0, **load})  # type: ignore[arg-type]
-    memory, elapsed_s, said = Memory(), 0.0, []
+    memory, elapsed_s, said = Memory(), 0.0, list[str]()
     while copy.stage not in (Stage.CONVERGED, Stage.DONE) and "Abort" not in said[-1:]:
         copy.advance(0.5)
         elapsed_s += 0.5

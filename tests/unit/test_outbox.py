@@ -29,7 +29,7 @@ def test_letters_are_sent_in_order_by_a_thread_that_ends(runtime: VirtualRuntime
 
 @pytest.mark.parametrize("seed", range(10))
 def test_nothing_is_lost_between_many_senders(seed: int) -> None:
-    runtime, sent = VirtualRuntime(seed), []
+    runtime, sent = VirtualRuntime(seed), list[tuple[str, int]]()
     try:
         outbox = Outbox(runtime, "letters", sent.append)
 

@@ -11,9 +11,6 @@ from livemig.db.store import Store
 from livemig.facts import Outcome, Presence
 from livemig.records import Migration
 from livemig.states import Status
-from tests.unit.test_db import migration as migration
-from tests.unit.test_db import store as store
-from tests.unit.test_db import tables as tables
 
 UNKNOWN, RUNNING, ABSENT, MIGRATING = Presence.UNKNOWN, Presence.RUNNING, Presence.ABSENT, Presence.MIGRATING
 ON_SOURCE = Outcome(Status.FAILED, "a", "Ended by hand: b is gone for good.")

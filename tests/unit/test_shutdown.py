@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from livemig.cli.wiring import END_S, LATE, READ_AGAIN
 from livemig.testing.fleet import guest_uuid
-from tests.unit.test_cli import FLEET, RUNTIME, Here
+from tests.here import FLEET, RUNTIME, Here
 
 WEB = guest_uuid("web")
-LIMIT_S = 10.0
+HANGS_S = 60.0  # the process ends itself after END_S, but a busy machine may be slow to begin
 HUNG = FLEET.replace("{name: b}", "{name: b, hung: true}")
 
 
@@ -42,12 +43,10 @@ def process(here: Here, command: str, ready: Callable[[], object]) -> Iterator[s
         started.wait()
 
 
-def end(started: subprocess.Popen[bytes]) -> float:
-    """Seconds that it takes."""
-    began = RUNTIME.monotonic()
+def end(started: subprocess.Popen[bytes]) -> int:
+    """Its exit status. Raises TimeoutExpired when it hangs."""
     started.send_signal(signal.SIGTERM)
-    assert started.wait(LIMIT_S + 5) == 0
-    return RUNTIME.monotonic() - began
+    return started.wait(HANGS_S)
 
 
 def ask(here: Here, path: str, body: object) -> tuple[int, str]:
@@ -86,6 +85,10 @@ def handed_over(here: Here) -> bool:
     return rows(here, "SELECT * FROM conductors") == [] and rows(here, "SELECT * FROM migrations WHERE lease_owner IS NOT NULL") == []
 
 
+def test_the_last_resort_leaves_a_second_of_the_ten() -> None:
+    assert END_S <= 9
+
+
 def test_a_request_under_way_is_answered(here: Here) -> None:
     here.fleet.write_text(FLEET + "latency_s: 0.05\n")
     with process(here, "livemig-all", lambda: up(here)) as started:
@@ -93,7 +96,7 @@ def test_a_request_under_way_is_answered(here: Here) -> None:
         answers = asking(here, f"/servers/{WEB}/action", body)
         here.wait(lambda: rows(here, "SELECT id FROM migrations"))
         assert not answers
-        assert end(started) < LIMIT_S
+        assert end(started) == 0
         here.wait(lambda: answers)
         assert answers == [(202, "")]
         assert handed_over(here)
@@ -104,18 +107,19 @@ def test_a_hypervisor_that_hangs(here: Here) -> None:
     with process(here, "livemig-all", lambda: up(here)) as started:
         here.fleet.write_text(FLEET.replace("{name: a}", "{name: a, hung: true}"))
         started.send_signal(signal.SIGHUP)
-        here.wait(lambda: b"The configuration was read again" in (here.directory / "output").read_bytes())
+        here.wait(lambda: READ_AGAIN in (here.directory / "output").read_text())
         answers = asking(here, f"/servers/{WEB}/action", {"pause": None})
         RUNTIME.sleep(0.5)
         assert not answers
-        assert end(started) < LIMIT_S
+        assert end(started) == 0
         assert handed_over(here)
 
 
 def test_a_hypervisor_that_hangs_from_the_start(here: Here) -> None:
     here.fleet.write_text(HUNG)
     with process(here, "livemig-all", lambda: up(here)) as started:
-        assert end(started) < 5
+        assert end(started) == 0
+        assert LATE not in (here.directory / "output").read_text()
         assert handed_over(here)
 
 
@@ -123,14 +127,14 @@ def test_a_database_that_is_locked(here: Here) -> None:
     with process(here, "livemig-all", lambda: up(here)) as started, closing(sqlite3.connect(here.database.removeprefix("sqlite:///"))) as other:
         other.execute("BEGIN EXCLUSIVE")
         RUNTIME.sleep(1)
-        assert end(started) < LIMIT_S
+        assert end(started) == 0
 
 
 @pytest.mark.parametrize("command", ["livemig-conductor", "livemig-api"])
 def test_a_database_that_never_answers(here: Here, command: str) -> None:
     """It takes the connection and says nothing: libpq waits in C, where no handler of Python's runs."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(10)
+        silent.settimeout(HANGS_S)
         port = silent.getsockname()[1]
         here.write(["a", "b"], more=f"[database]\nconnection = postgresql+psycopg2://nobody@127.0.0.1:{port}/nothing\n")
         ready = (lambda: True) if command == "livemig-conductor" else (lambda: here.get("/"))
@@ -138,5 +142,5 @@ def test_a_database_that_never_answers(here: Here, command: str) -> None:
             answers = asking(here, f"/servers/{WEB}/action", {"pause": None}) if command == "livemig-api" else []
             with silent.accept()[0]:
                 RUNTIME.sleep(0.2)
-                assert end(started) < LIMIT_S
+                assert end(started) == 0
                 assert all(each[0] == 503 for each in answers if isinstance(each, tuple))  # libpq gives up after five seconds

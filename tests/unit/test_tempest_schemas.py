@@ -232,7 +232,7 @@ heard: list[bytes] = []
 
 
 def test_the_wrapper_lets_pass_what_fits(enforced: None) -> None:
-    body = {"servers": [], "servers_links": []}
+    body: dict[str, list[object]] = {"servers": [], "servers_links": []}
     answered = Request.blank("/v2.1/servers?limit=1").get_response(application("200 OK", body))
     assert (answered.status, answered.json) == ("200 OK", body)
     asked = Request.blank(f"/v2.1/servers/{UUID}/action", method="POST", json={"lock": None})

@@ -13,8 +13,6 @@ from livemig.db.store import Store
 from livemig.db.watches import Sight
 from livemig.facts import HostFacts, Presence, ServerFacts
 from livemig.testing.runtime import VirtualRuntime
-from tests.unit.test_db import store as store
-from tests.unit.test_db import tables as tables
 
 HOSTS = ["a", "b", "c"]
 SAID = HostFacts("a", "QEMU", 7_002_022, 9_000_000, 16, 65536, 60000)
