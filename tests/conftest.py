@@ -35,6 +35,9 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     return val.replace(":", "") if isinstance(val, str) and ":" in val else None
 
 
+STAGE = ("debian13", "debian13")  # what the hosts of the lab run
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Two real hosts without guests. Tests name their guests as they like, remove them, and heal what they break. After all of them nothing may be left."""
@@ -43,7 +46,7 @@ def lab() -> Iterator[Lab]:
         pytest.fail(f"no lab on this machine (tools/test --no-lab leaves these tests out): {'; '.join(lacks)}")
     lab = Lab(Path(tempfile.mkdtemp(prefix="livemig-lab-")), ThreadRuntime())
     try:
-        lab.up()
+        lab.up(STAGE)
         yield lab
         if left := lab.leftovers():
             pytest.exit(f"left on the hosts: {', '.join(left)}", returncode=3)  # no test's own failure, so none that could pass alone

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from livemig.lab.shell import LabError
 from livemig.records import Migration
 from livemig.runtime import Runtime, ThreadRuntime
 from livemig.states import Status
-from tests.clients.environments import environment
+from tests.clients.environments import environment, version
 
 LAB = Path("/var/tmp/livemig-demo")
 LINK_MBIT = 200  # so slow that the eye can follow
@@ -60,10 +61,15 @@ def main(arguments: list[str]) -> int:
         print("1. The stage")
         state = Path(tempfile.mkdtemp(prefix="livemig-demo-"))
         stack.callback(shutil.rmtree, state, ignore_errors=True)
+        openstack = None if mock else stack.enter_context(ThreadPoolExecutor()).submit(environment, "osc")  # meanwhile: it takes as long as the guest to boot
         scene = stack.enter_context(simulated(state) if mock else real(runtime))
         client = stack.enter_context(service(state, scene, runtime))
         server = wait_for_server(client)
         print(f"   server {server['id']} ({server['name']}, {server['flavor']['ram']} MiB) is {server['status']} on {server['OS-EXT-SRV-ATTR:host']}")
+        if openstack:
+            if not openstack.done():
+                print("   OpenStack's client is still being installed", flush=True)
+            print(f"   OpenStack's client {version('osc', 'python-openstackclient')} is in {openstack.result().relative_to(Path.cwd())}")
         good = play(client, scene, state, server, runtime)
         if scene.guest:
             good = encore(client, scene, state, server, runtime) and good
@@ -140,7 +146,8 @@ def bar(percent: int, sent: int, total: int, rate: float, phase: str) -> str:
     """One line of at most COLUMNS columns. Sizes are in bytes, `rate` in bytes a second."""
     full = percent * BAR // 100
     numbers = f"{percent:3d} %  {sent / 1024**2:4.0f} of {total / 1024**2:4.0f} MiB {rate / 1024**2:4.0f} MiB/s"
-    return f"   [{'#' * full}{'.' * (BAR - full)}] {numbers}  {phase}"[:COLUMNS].rstrip()
+    line = f"   [{'#' * full}{'.' * (BAR - full)}] {numbers}  {phase}".rstrip()
+    return line if len(line) <= COLUMNS else f"{line[: COLUMNS - 1]}…"
 
 
 def judge(client: Service, migration: Migration, source: str, seconds: float, guest: Any, watch: Any) -> bool:

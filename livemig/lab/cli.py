@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from livemig.lab import preflight
+from livemig.lab import preflight, roots
 from livemig.lab.lab import Lab
 from livemig.lab.shell import LabError
 from livemig.runtime import ThreadRuntime
@@ -36,7 +36,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 def up(lab: Lab, arguments: Arguments) -> None:
     lab.up(arguments.hosts)
     for host in lab.hosts:
-        print(host.name, host.uri)
+        print(host.name, host.uri, host.root.name)
+
+
+def hosts(text: str) -> int | list[str]:
+    """A number of hosts, or what each of them runs."""
+    return int(text) if text.isdigit() else text.split(",")
+
+
+def roots_list(lab: Lab, arguments: Arguments) -> None:
+    print(f"{roots.OWN:10} this machine")
+    for name, release in roots.RELEASES.items():
+        root = roots.cached(name)
+        shown = "not fetched yet"
+        if root is not None:
+            versions = roots.versions(root)
+            shown = f"libvirt {versions['libvirt-daemon']}, QEMU {versions['qemu-system-x86']}, in {root.path}"
+        print(f"{name:10} {release.suite:10} {shown}")
+
+
+def roots_fetch(lab: Lab, arguments: Arguments) -> None:
+    print(roots.fetch(arguments.name, arguments.mirror).path)
+
+
+def roots_remove(lab: Lab, arguments: Arguments) -> None:
+    roots.remove(arguments.name)
 
 
 def guest_add(lab: Lab, arguments: Arguments) -> None:
@@ -72,7 +96,7 @@ def status(lab: Lab, arguments: Arguments) -> None:
         return
     print(f"lab in {found['directory']}: {'down' if found['index'] is None else 'index {index}'.format(**found)}")
     for host in found["hosts"]:
-        print("{name:8} {uri:32} daemon {daemon:8} link {link}".format(**host))
+        print("{name:8} {uri:32} {root:10} daemon {daemon:8} link {link}".format(**host))
     for guest in found["guests"]:
         print("{name:8} {uuid} on {host:8} {ticks} ticks".format(**guest | {"host": guest["host"] or "no host"}))
 
@@ -89,8 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="livemig-lab", description="Real libvirt hosts with real guests on this machine.")
     parser.add_argument("--dir", default=os.environ.get("LIVEMIG_LAB_DIR", DIRECTORY), help="where the lab is (default: $LIVEMIG_LAB_DIR or %(default)s)")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    how_many = ("--hosts", {"type": int, "default": 2, "help": "at least so many (default: 2)"})
-    _verb(verbs, "up", up, "make the lab, or mend it", how_many, missing=preflight.missing)
+    kinds = f"{roots.OWN}, {', '.join(roots.RELEASES)} or a directory with a root folder"
+    which = {"type": hosts, "default": 2, "metavar": "N|KIND,...", "help": f"at least so many (default: 2), or what each runs: {kinds}"}
+    _verb(verbs, "up", up, "make the lab, or mend it", ("--hosts", which), missing=preflight.missing)
+    _roots(verbs)
     guest = verbs.add_parser("guest", help="guests: add, remove, dirty, ticks").add_subparsers(required=True, metavar="COMMAND")
     name = ("name", {"metavar": "NAME"})
     _verb(
@@ -115,6 +141,18 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _verb(verbs, "down", down, "take everything away")
     return parser
+
+
+def _roots(verbs: Any) -> None:
+    """`roots` alone lists them."""
+    text = "what hosts of other releases run: list what there is, fetch, remove"
+    parser = verbs.add_parser("roots", help=text, description=text)
+    parser.set_defaults(verb=roots_list, missing=list)
+    hows = parser.add_subparsers(metavar="fetch|remove")
+    name = ("name", {"metavar": "NAME", "choices": list(roots.RELEASES), "help": ", ".join(roots.RELEASES)})
+    mirror = ("--mirror", {"default": "", "metavar": "URL", "help": "of Debian (default: the one in the sources of this machine's apt)"})
+    _verb(hows, "fetch", roots_fetch, "fetch what the mirror has today, for hosts that are made from now on", name, mirror)
+    _verb(hows, "remove", roots_remove, "remove what was fetched, if no lab uses it", name)
 
 
 def _link(verbs: Any) -> None:

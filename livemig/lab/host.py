@@ -6,24 +6,24 @@ daemon. Private directories lie over the paths where libvirt keeps things: the s
 
 from __future__ import annotations
 
+import shutil
 import signal
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
 
-from livemig.lab import kernel, processes, ssh
+from livemig.lab import processes, roots, ssh
 from livemig.lab.certificates import Authority
 from livemig.lab.network import MIGRATION, Cable
 from livemig.lab.processes import Process
+from livemig.lab.roots import QEMU, Root
 from livemig.lab.shell import LabError, run, spawn
 from livemig.runtime import Runtime
 
 PRIVATE = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib/libvirt", "log": "/var/log/libvirt"}
-# What libvirtd found out about QEMU, at a price of seconds; it checks itself whether that still holds. Kept with the kernel, for all labs.
 CACHE = "/var/cache/libvirt"
 IMAGES = "/var/lib/libvirt/images"
-QEMU = "qemu-system-x86_64"
 CONSOLES = "/var/lib/libvirt/consoles"
 NAMESPACE = uuid.UUID("5b1f3a39-5f0e-4dc0-9e7c-2f0a3c1f7d54")
 START_TIMEOUT_S = 60.0
@@ -61,14 +61,20 @@ default_tls_x509_verify = 1
 keepalive_interval = 2
 keepalive_count = 3
 shared_filesystems = [ "$shared" ]
+swtpm_user = "root"
+swtpm_group = "root"
 """)
-# The last step gives the process its name: a holder by that name has all its mounts.
+# There need be no program on a host that makes a firewall, and the lab has no networks of libvirt's.
+NETWORK_CONF = 'firewall_backend = "none"\n'
+# What is mounted where, in this order. The last step gives the process its name: a holder by that name has all its mounts.
 HOLDER = r"""
 set -e
 hostname "$1"
-while [ $# -gt 2 ]; do mount --bind "$2" "$3"; set -- "$1" "${@:4}"; done
+while [ $# -gt 2 ]; do mount --bind $2 "$3" "$4"; set -- "$1" "${@:5}"; done
 exec -a "$1" sleep infinity
 """
+# What a host with a root folder has of the machine's /etc; its accounts come from ssh.passwd.
+OF_MACHINE = ("group", "hosts", "nsswitch.conf", "resolv.conf", "shells")
 
 
 class Host:
@@ -100,6 +106,11 @@ class Host:
         return f"<Host {self.name} {self.address}>"
 
     @property
+    def root(self) -> Root:
+        """What it runs: the machine's own programs, or those of a root folder."""
+        return roots.remembered(self.base) or Root(roots.OWN)
+
+    @property
     def uri(self) -> str:
         """Where other hosts and clients reach its libvirtd: without encryption."""
         return f"qemu+tcp://{self.address}/system"
@@ -121,6 +132,8 @@ class Host:
 
     def up(self) -> None:
         """Make the host, or what is missing of it, and start its daemon; `wait_until_ready` waits for that."""
+        if self.root.path is not None and not self.root.path.is_dir():
+            raise LabError(f"the root folder of {self.name} is gone: {self.root.path}; 'livemig-lab down' and 'up' make the lab anew")
         self._prepare_files()
         self.cable.up()
         self.migration_cable.up()
@@ -208,7 +221,9 @@ class Host:
     def _prepare_files(self) -> None:
         for private in ("etc", "run/libvirt", "run/lock", "lib/images", "lib/consoles", "log"):
             (self.base / private).mkdir(parents=True, exist_ok=True)
-        (kernel.cache() / "libvirt").mkdir(parents=True, exist_ok=True)
+        self.root.libvirt_cache.mkdir(parents=True, exist_ok=True)
+        if self.root.path is not None and not self._etc.exists():
+            self._copy_etc(self.root.path)
         self._keys.admit(self.base / "root")
         if not (self.base / "passwd").exists():  # one that is there may be mounted already
             (self.base / "passwd").write_text(ssh.passwd(self.base / "root"))
@@ -217,6 +232,27 @@ class Host:
         words = {"address": self.address, "uuid": self.uuid, "log": self.base / "libvirtd.log", "shared": self.shared, "certificates": self._certificates}
         (self.base / "etc/libvirtd.conf").write_text(LIBVIRTD_CONF.substitute(words))
         (self.base / "etc/qemu.conf").write_text(QEMU_CONF.substitute(words))
+        (self.base / "etc/network.conf").write_text(NETWORK_CONF)
+
+    @property
+    def _etc(self) -> Path:
+        return self.base / "root-etc"
+
+    def _copy_etc(self, root: Path) -> None:
+        """The /etc of its root folder, which is shared with others: it gets a copy."""
+        new = self.base / "root-etc.new"
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(root / "etc", new, symlinks=True)
+        for name in OF_MACHINE:
+            if Path("/etc", name).exists():
+                (new / name).unlink(missing_ok=True)
+                shutil.copy(Path("/etc", name), new / name)
+        (new / "libvirt").mkdir(exist_ok=True)
+        for name in ("passwd", "mtab"):
+            (new / name).unlink(missing_ok=True)
+        (new / "passwd").touch()
+        (new / "mtab").symlink_to("/proc/self/mounts")
+        new.rename(self._etc)
 
     @property
     def _certificates(self) -> Path:
@@ -228,8 +264,12 @@ class Host:
 
     def _start_holder(self) -> None:
         processes.end(self.processes(), self._runtime)  # left by an `up` that was killed here
-        mounts = {self.base / private: over for private, over in PRIVATE.items()} | {kernel.cache() / "libvirt": CACHE, self.base / "passwd": "/etc/passwd"}
-        words = [str(word) for mount in mounts.items() for word in mount]
+        root = self.root.path
+        # A root folder's /usr is shared by all hosts that have it. /bin, /lib and the like are links into it, and all else is the machine's.
+        mounts = [("", self._etc, "/etc"), ("-o ro", root / "usr", "/usr")] if root else []
+        mounts += [("", self.base / private, over) for private, over in PRIVATE.items()]
+        mounts += [("", self.root.libvirt_cache, CACHE), ("", self.base / "passwd", "/etc/passwd")]
+        words = [str(word) for mount in mounts for word in mount]
         own = ["ip", "netns", "exec", self.cable.namespace, "unshare", "--mount", "--uts", "--propagation", "private"]
         spawn(*own, "bash", "-c", HOLDER, "holder", self.name, *words, log=self.base / "holder.log")
         if not self._appears(self._anchor):

@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from livemig.lab import kernel, network, processes, registry, ssh
+from livemig.lab import kernel, network, processes, registry, roots, ssh
 from livemig.lab.certificates import Authority
 from livemig.lab.disks import BASE, Disk
-from livemig.lab.guests import Guest
+from livemig.lab.guests import Guest, loses_writes
 from livemig.lab.host import IMAGES, PRIVATE, Host
 from livemig.lab.shell import LabError
 from livemig.runtime import Runtime
@@ -24,6 +24,13 @@ from livemig.runtime import Runtime
 KEYS = ("authority", "stranger", "certificates", "ssh")
 FILE = re.compile("<source file='([^']*)'")
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
+HIDDEN = (*PRIVATE.values(), "/etc", "/usr")
+# Libvirt's own default from the start: a shorter pause means more rounds, in which an emulator that loses writes has more occasions for it (docs/lab.md).
+GUARDED_CONFIG = """
+[libvirt]
+live_migration_downtime = 900
+live_migration_downtime_steps = 3
+"""
 HOST_CONFIG = """
 [host:{name}]
 connection_uri = {uri}
@@ -65,20 +72,27 @@ class Lab:
         """The guest of that name."""
         return next((guest for guest in self.guests if guest.name == name), None) or _no("guest", name, [guest.name for guest in self.guests])
 
-    def up(self, hosts: int = 2) -> None:
-        """Make the lab, with at least that many hosts; what is there already stays, what is half made is mended, links are healed."""
+    def up(self, hosts: int | Sequence[str] = 2) -> None:
+        """Make the lab, with at least that many hosts; what is there already stays, what is half made is mended, links are healed.
+
+        In place of a number, what each host runs may be said: `own` for the machine's own programs, a name of `roots.RELEASES`, or a directory with the root
+        folder of another distribution. Hosts that are there already must be so.
+        """
         self._check_directory()
-        if not 1 <= hosts <= network.MOST_HOSTS:
+        wanted = [roots.OWN] * hosts if isinstance(hosts, int) else [roots.check_name(name) for name in hosts]
+        if not 1 <= len(wanted) <= network.MOST_HOSTS:
             raise LabError(f"a lab has 1 to {network.MOST_HOSTS} hosts")
         with registry.locked(self.directory):
             index = registry.claim(self.directory, network.free_indexes())
+            numbers = range(1, max(len(wanted), len(self.hosts)) + 1)
+            made = [Host(self.directory, index, number, self._runtime) for number in numbers]
+            for host, name in zip(made, wanted, strict=False):
+                self._decide(host, name, strict=not isinstance(hosts, int))
             self.shared.mkdir(exist_ok=True)
             ssh.Keys(self.directory / "ssh").ensure()
             if not (self.directory / "certificates").exists():
                 Authority(self.directory / "authority").certify(self.directory / "certificates", "client", ())
             network.bridges_up(index)
-            numbers = range(1, max(hosts, len(self.hosts)) + 1)
-            made = [Host(self.directory, index, number, self._runtime) for number in numbers]
             for host in made:
                 host.up()
             for host in made:
@@ -98,7 +112,14 @@ class Lab:
     def status(self) -> dict[str, Any]:
         """All there is, as JSON can hold it."""
         hosts = [
-            {"name": host.name, "address": host.address, "uri": host.uri, "daemon": host.daemon_pid() or "down", "link": host.cable.state()}
+            {
+                "name": host.name,
+                "root": host.root.name,
+                "address": host.address,
+                "uri": host.uri,
+                "daemon": host.daemon_pid() or "down",
+                "link": host.cable.state(),
+            }
             for host in self.hosts
         ]
         guests = [
@@ -108,11 +129,14 @@ class Lab:
         return {"directory": str(self.directory), "index": self.index, "hosts": hosts, "guests": guests}
 
     def config(self, transport: str = "tcp", network: str = "main") -> str:
-        """The part of livemig.conf that makes these hosts known: reached by tcp, tls or ssh, memory sent over a network of `Host.addresses`."""
+        """The part of livemig.conf that makes these hosts known: reached by tcp, tls or ssh, memory sent over a network of `Host.addresses`.
+
+        With it comes what guests of this lab need: see docs/lab.md on QEMU 7.2.
+        """
         hosts = self.hosts
         enabled = ",".join(host.name for host in hosts)
         groups = [HOST_CONFIG.format(name=host.name, uri=host.uris[transport], address=host.addresses[network]) for host in hosts]
-        return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups])
+        return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups, *([GUARDED_CONFIG] if loses_writes(hosts) else [])])
 
     def leftovers(self) -> list[str]:
         """What nobody should have left: pools, domains of no guest, and files where images are that no domain on that host uses.
@@ -146,6 +170,14 @@ class Lab:
                 self.directory.rmdir()
         network.tidy()
 
+    def _decide(self, host: Host, name: str, strict: bool) -> None:
+        """What a host runs is decided when it is made, and stays so. With `strict`, it must be that."""
+        decided = roots.remembered(host.base)
+        if decided is None:
+            roots.remember(host.base, roots.find(name))
+        elif strict and decided.name not in (name, str(Path(name).resolve())):
+            raise LabError(f"{host.name} is {decided.name} and stays so while the lab is there, not {name}: 'livemig-lab down' comes first")
+
     def _end_processes(self, index: int) -> None:
         for name in network.namespaces(index):
             while found := processes.inside(network.NAMESPACES / name):
@@ -157,7 +189,7 @@ class Lab:
     def _check_directory(self) -> None:
         if not registry.is_lab(self.directory):
             raise LabError(f"{self.directory} has other things in it; give the lab a directory of its own")
-        hidden = next((over for over in PRIVATE.values() if self.directory.is_relative_to(over)), None)
+        hidden = next((over for over in HIDDEN if self.directory.is_relative_to(over)), None)
         if hidden:
             raise LabError(f"{self.directory} is below {hidden}, which the hosts cannot see; choose another directory")
 

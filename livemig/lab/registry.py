@@ -34,6 +34,15 @@ def find(directory: Path) -> int | None:
     return None
 
 
+def directories() -> list[Path]:
+    """The directories of all labs that have an index."""
+    found = []
+    for entry in ROOT.glob("*"):
+        with suppress(OSError):
+            found.append(Path(os.readlink(entry)))
+    return found
+
+
 def release(directory: Path) -> None:
     """Give the index back."""
     index = find(directory)

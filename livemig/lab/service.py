@@ -26,9 +26,6 @@ log_file = {directory}/livemig.log
 listen_port = {port}
 
 [libvirt]
-# 300 ms from the start, as libvirt's own default is. A shorter pause means more rounds, which an emulated guest may not survive (docs/lab.md).
-live_migration_downtime = 900
-live_migration_downtime_steps = 3
 {more}
 """
 READY_S = 30.0

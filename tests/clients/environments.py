@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tools import uv
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".clients"
 PINS = Path(__file__).with_name("pins")
@@ -60,7 +62,7 @@ def _lock(name: str) -> None:
 
 
 def _uv(*words: str) -> None:
-    done = subprocess.run([str(Path(sys.executable).with_name("uv")), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run([uv.program(), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=uv.variables(), check=False)
     if done.returncode:
         raise RuntimeError(f"uv {' '.join(words)}:\n{done.stdout}")
 

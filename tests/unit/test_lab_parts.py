@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from livemig.lab import cli, kernel, preflight, registry
+from livemig.lab import cli, guests, kernel, preflight, registry, roots
 from livemig.lab.certificates import Authority
 from livemig.lab.disks import Disk
 from livemig.lab.guests import Guest
@@ -36,7 +36,44 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return made
 
 
-def test_config(lab: Lab) -> None:
+@pytest.fixture
+def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Gives the machine a QEMU of some version."""
+
+    def install(version: str) -> None:
+        program = tmp_path / version / "qemu-system-x86_64"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\necho 'QEMU emulator version {version} (Debian 1:{version}+dfsg)'\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    return install
+
+
+@pytest.mark.parametrize(("version", "guarded"), [("7.2.22", True), ("9.2.0", True), ("10.0.13", False), ("11.1.3", False)])
+def test_guards_for_an_emulator_that_loses_writes(lab: Lab, qemu: Callable[[str], None], version: str, guarded: bool) -> None:
+    qemu(version)
+    guarded = guarded and guests.accelerator() == "qemu"
+    assert lab.host("node1").root.qemu_version() == tuple(map(int, version.split(".")))
+    assert ("\n[libvirt]\nlive_migration_downtime = 900\nlive_migration_downtime_steps = 3\n" in lab.config()) == guarded
+    domain = lab._guest("a").xml(Boot(Path("/k"), Path("/i")), [], 128, 1, 0)
+    assert [word in domain for word in ("pti=on", "STIR=1")] == [guarded, guarded]
+
+
+def test_one_host_that_loses_writes_is_enough(lab: Lab, qemu: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest may come to it."""
+    qemu("10.0.13")
+    assert not guests.loses_writes(lab.hosts)
+    folder = tmp_path / "old"
+    roots.remember(lab.directory / "node2", roots.Root("old", folder))
+    (tmp_path / "chroot").write_text("#!/bin/sh\necho 'QEMU emulator version 7.2.0'\n")
+    (tmp_path / "chroot").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert guests.loses_writes(lab.hosts) == (guests.accelerator() == "qemu")
+
+
+def test_config(lab: Lab, qemu: Callable[[str], None]) -> None:
+    qemu("10.0.13")
     assert lab.config().startswith(
         "[DEFAULT]\nenabled_hosts = node1,node2,node10\n"
         "\n[host:node1]\nconnection_uri = qemu+tcp://10.98.4.1/system\nlive_migration_inbound_addr = 10.98.4.1\n"
@@ -171,7 +208,8 @@ def test_a_disk_without_a_backing_file_is_empty_at_first() -> None:
     assert list(Disk.parse("local,raw,1", 0).content(15))[15] == bytes(65536)
 
 
-def test_uris_and_the_other_network(lab: Lab) -> None:
+def test_uris_and_the_other_network(lab: Lab, qemu: Callable[[str], None]) -> None:
+    qemu("10.0.13")
     node2 = lab.host("node2")
     assert node2.uris == {
         "tcp": "qemu+tcp://10.98.4.2/system",
