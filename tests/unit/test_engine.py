@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from livemig import context, exceptions
 from livemig.conductor.verdict import Verdict
+from livemig.db.engine import Database
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.runtime import VirtualRuntime
@@ -25,7 +26,8 @@ WEB = guest_uuid("web")
 
 @pytest.fixture
 def service(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Service]:
-    with Service(tmp_path, runtime) as service:
+    """On a database file, which another process can lock."""
+    with Service(tmp_path, runtime, database=Database) as service:
         add(service)
         yield service
 
