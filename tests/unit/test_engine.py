@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -40,7 +39,7 @@ def add(service: Service, name: str = "web", **facts: Any) -> str:
 
 def lock_database(service: Service, seconds: float) -> None:
     """Take the database away for so long."""
-    other = sqlite3.connect(service.store.database.engine.url.database or "", timeout=0, check_same_thread=False)
+    other = service.other_process()
     other.execute("BEGIN EXCLUSIVE")
 
     def unlock() -> None:
@@ -83,7 +82,7 @@ def test_an_outcome_waits_for_the_database(service: Service) -> None:
 
 
 def test_stopping_without_the_database_lets_leases_expire(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
+    with closing(service.other_process()) as other:
         other.execute("BEGIN EXCLUSIVE")
         service.conductor.stop()
         other.execute("ROLLBACK")
