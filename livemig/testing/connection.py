@@ -346,7 +346,7 @@ class virConnect:
 
     def _defined(self, xml: str) -> tuple[Definition, Domain | None]:
         """A domain's XML, and the domain that it would replace. Raises libvirt's error for a clash."""
-        what = documents.definition(xml)
+        what = documents.definition(xml, self.host)
         old, same_name = self.host.domains.get(what.uuid), self._named(what.name)
         if same_name and same_name is not old:
             raise errors.NAME_TAKEN(name=what.name, uuid=same_name.definition.uuid)

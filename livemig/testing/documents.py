@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
-from livemig.testing import errors, processors
+from livemig.testing import capacity, errors, processors
 from livemig.testing.fleet import Domain, Host
-from livemig.testing.guests import EMULATOR, MACHINES, Definition, Disk, Interface, guest_uuid, mac
+from livemig.testing.guests import EMULATOR, Definition, Disk, Interface, guest_uuid, mac
 from livemig.testing.networks import devices
 from livemig.testing.storage import MIB, File, Pool
 
@@ -155,8 +155,8 @@ def _set(parent: ElementTree.Element, tag: str, attribute: str, value: str) -> N
     (ElementTree.SubElement(parent, tag) if element is None else element).set(attribute, value)
 
 
-def definition(xml: str) -> Definition:
-    """A domain's XML. Raises libvirt's error for one that cannot be used."""
+def definition(xml: str, host: Host) -> Definition:
+    """A domain's XML, as a host reads it. Raises libvirt's error for one that cannot be used."""
     root = parse(xml, "domain_definition")
     name = root.findtext("name")
     if not name:
@@ -172,7 +172,7 @@ def definition(xml: str) -> Definition:
         interfaces=tuple(_parsed_interface(element, name, number) for number, element in enumerate(root.iterfind("devices/interface"))),
         agent=root.find(f"devices/channel/target[@name='{AGENT}']") is not None,
         cpu_model=root.findtext("cpu/model", "qemu64"),
-        machine=MACHINES.get(machine, machine),
+        machine=capacity.canonical(host, machine),
         virt_type=root.get("type", "qemu"),
         xml=xml,
         metadata={element.tag[1:].partition("}")[0]: ("m", ElementTree.tostring(element, encoding="unicode")) for element in root.iterfind("metadata/*")},
@@ -216,7 +216,7 @@ def capabilities(host: Host) -> str:
     """virConnectGetCapabilities."""
     machines = "".join(f"      <machine maxCpus='{host.max_vcpus}'>{machine}</machine>\n" for machine in host.machines)
     kinds = "".join(f"      <domain type='{kind}'/>\n" for kind in host.virt_types)
-    machines += "".join(f"      <machine canonical='{machine}'>{alias}</machine>\n" for alias, machine in MACHINES.items() if machine in host.machines)
+    machines += "".join(f"      <machine canonical='{machine}'>{alias}</machine>\n" for alias, machine in capacity.aliases(host).items())
     return f"""<capabilities>
   <host>
     <uuid>{host.uuid}</uuid>

@@ -205,7 +205,7 @@ class virDomain:
             self._tell(C.VIR_DOMAIN_EVENT_SUSPENDED, C.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED)
         domain.host.emit(C.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, domain, 1)
         domain.host.emit(C.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, domain, {"operation": C.VIR_DOMAIN_JOB_OPERATION_SAVE})
-        domain.host.stop(domain, STATES["saved"], C.VIR_DOMAIN_EVENT_STOPPED_SAVED)
+        domain.host.end(domain, STATES["saved"], C.VIR_DOMAIN_EVENT_STOPPED_SAVED)
         self._connection.fleet.changed()
         return 0
 
@@ -367,7 +367,7 @@ class virDomain:
             blocks.check_disks(domain, flags, params)
         given = params.get(C.VIR_MIGRATE_PARAM_DEST_XML)
         _, address, port = uri_parts(uri or "")
-        job = Migration(domain, address, port, flags, params, documents.definition(given) if given else domain.definition)
+        job = Migration(domain, address, port, flags, params, documents.definition(given, domain.host) if given else domain.definition)
         domain.job = job
         domain.host.jobs.add(job)
         return job

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TELLS_SHUTDOWN = 11_000_000  # libvirt: seen with 11.3 and not with 9.0, so it began somewhere between
 SHUT_OFF = (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_SHUTDOWN)
 STATES = {
     "running": (C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_BOOTED),
@@ -239,6 +240,12 @@ class Host:
         domain.id = -1
         if not domain.persistent:
             self.remove(domain)
+
+    def end(self, domain: Domain, state: tuple[int, int], detail: int) -> None:
+        """The daemon ends a domain's QEMU by itself, which newer ones tell."""
+        if self.libvirt_version >= TELLS_SHUTDOWN:
+            self.emit(C.VIR_DOMAIN_EVENT_ID_LIFECYCLE, domain, C.VIR_DOMAIN_EVENT_SHUTDOWN, C.VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
+        self.stop(domain, state, detail)
 
     def follow(self) -> None:
         """A switch was set: count a daemon that died, and have directories and connections follow."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +19,7 @@ from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.kernel import Boot
 from livemig.lab.lab import Lab
+from livemig.lab.processes import Process
 from livemig.lab.shell import LabError, run
 from livemig.lab.ssh import Keys, passwd
 from livemig.runtime import ThreadRuntime
@@ -239,3 +242,26 @@ def test_keys_are_made_once(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()} == before
     assert (tmp_path / "home/.ssh/authorized_keys").read_bytes() == before["key.pub"]
     assert f"\nroot:x:0:0:root:{tmp_path}/home:" in f"\n{passwd(tmp_path / 'home')}"
+
+
+LEADERLESS = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+print(flush=True)
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def test_a_process_is_alive_until_its_last_thread_has_ended() -> None:
+    """Its locks are."""
+    with subprocess.Popen([sys.executable, "-c", LEADERLESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdout.readline()
+        where = Path("/proc/self/ns/net").stat()
+        process = Process(child.pid, (), (where.st_dev, where.st_ino))
+        while "State:\tZ" not in Path(f"/proc/{child.pid}/status").read_text():  # its first thread's
+            pass
+        assert process.is_alive()
+        child.stdin.close()
+        assert child.wait(30) == 0
+        assert not process.is_alive()
