@@ -22,6 +22,7 @@ AMOUNTS = {
     "simulation": (100, 10_000),  # seeds
     "faults": (2, 1_000),  # rows of the fault matrix, of five cells each
     "fuzz": (600, 20_000),  # requests made from the OpenAPI document
+    "moves": (3, 60),  # migrations of a guest of the lab that dirties its memory
     "soak": (0, 200),  # migrations
 }
 
