@@ -279,15 +279,14 @@ class Inventory:
         for name, watcher in list(self._watchers.items()):
             if name not in settings:
                 self._retire(name, watcher)
-        new = []
+        new: list[Watcher] = []
         for name, wanted in settings.items():
-            watcher = self._watchers.get(name) or self._bring_back(name)
-            if watcher is None:
-                watcher = self._make_watcher(wanted)
-                new.append(watcher)
-            elif watcher.settings != wanted:
-                watcher.change(wanted)
-            self._watchers[name] = watcher
+            known = self._watchers.get(name) or self._bring_back(name)
+            if known is None:
+                new.append(known := self._make_watcher(wanted))
+            elif known.settings != wanted:
+                known.change(wanted)
+            self._watchers[name] = known
         try:
             self.balance()
         finally:
