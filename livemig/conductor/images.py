@@ -243,7 +243,7 @@ class Images:
             self._note(migration, f"{file.path} was removed from {file.host}")
 
     def _hypervisor(self, host: str) -> Hypervisor:
-        watcher = self._inventory.get(host)
+        watcher = self._inventory.held(host)
         if watcher is None:
             raise exceptions.HypervisorUnavailable(host=host, code=0, message="not one of enabled_hosts any more")
         return watcher.hypervisor
