@@ -88,7 +88,8 @@ def _query(request: Request) -> Mapping[str, Sequence[str]]:
 def _check_project(request: Request) -> None:
     """The project in a path is the token's (nova/api/openstack/wsgi.py, Resource._process_stack)."""
     project, own = request.root.rpartition("/")[2], request.context.project_id
-    if project not in ("", "v2", "v2.1") and own is not None and project != own:
+    anybodys = own is None and request.context.is_admin  # an administrator of no project is one of each
+    if project not in ("", "v2", "v2.1") and project != own and not anybodys:
         raise webob.exc.HTTPBadRequest(f"Malformed request URL: URL's project_id '{project}' doesn't match Context's project_id '{own}'")
 
 

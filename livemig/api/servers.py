@@ -66,12 +66,8 @@ def _list(request: Request, path: str, rule: str) -> webob.Response:
 
 
 def _found(request: Request, selection: Selection) -> Sequence[Server]:
-    servers = request.services.store.servers
     try:
-        projects = selection.equal.get("project_id")
-        if selection.marker is not None and isinstance(projects, tuple) and servers.get(selection.marker).project_id not in projects:
-            raise exceptions.ServerNotFound(server=selection.marker)
-        return servers.find(selection)
+        return request.services.store.servers.find(selection)
     except exceptions.ServerNotFound:
         raise webob.exc.HTTPBadRequest(f"marker [{selection.marker}] not found") from None
 
@@ -85,21 +81,18 @@ def _shown(request: Request, servers: Sequence[Server], rule: str) -> list[dict[
 
 def _selection(request: Request, rule: str) -> Selection:
     asked = filters.asked(request)
-    whole = replace(filters.selection(request, asked), limit=pages.limit(request), marker=request.one("marker"))
-    project = _project(request, asked, rule)
-    if project is None:
-        return whole
-    # What nobody owns is the administrator's as well: so a server goes by its name without a word about projects.
-    mine = (project, OWNER) if request.context.is_admin else (project,)
-    return replace(whole, equal={**whole.equal, "project_id": mine})
+    whole = filters.selection(request, asked)
+    return replace(whole, limit=pages.limit(request), marker=request.one("marker"), projects=_projects(request, asked, rule))
 
 
-def _project(request: Request, asked: Mapping[str, Sequence[str]], rule: str) -> str | None:
-    """The one project whose servers are listed, None for all (nova/api/openstack/compute/servers.py, _get_servers)."""
-    own: str | None = request.context.project_id
+def _projects(request: Request, asked: Mapping[str, Sequence[str]], rule: str) -> tuple[str, ...] | None:
+    """The projects whose servers are listed, None for all (nova/api/openstack/compute/servers.py, _get_servers)."""
     if filters.everywhere(asked):
         request.require(f"servers:{rule}:get_all_tenants")
         return None
-    if request.context.is_admin and filters.project(asked):
+    own = request.context.project_id
+    if not request.context.is_admin:
+        return request.projects()
+    if not own or filters.project(asked):
         return None  # an administrator who names a project means that one
-    return own
+    return (own, OWNER)  # what nobody owns is the administrator's as well: so a server goes by its name without a word about projects

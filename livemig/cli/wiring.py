@@ -16,6 +16,7 @@ from oslo_log import log
 
 from livemig import conf as configuration
 from livemig import exceptions
+from livemig.api.auth import tell_without_roles
 from livemig.api.loading import load_application, load_server
 from livemig.api.request import Services
 from livemig.conductor.service import Conductor
@@ -158,6 +159,7 @@ def _reload(conf: Any, conductor: Conductor, module: Any) -> None:
         if conf.libvirt.driver == "mock":
             module.reload(conf.mock.fleet)
         conductor.reload()
+        tell_without_roles(conf)
         LOG.info(READ_AGAIN)
     except Exception:
         LOG.exception("The configuration could not be read again; the former one stays in force")

@@ -122,8 +122,12 @@ API_OPTS = [
 
 HTTP_BASIC_OPTS = [
     cfg.StrOpt("user_file", help="Apache htpasswd file with bcrypt passwords (htpasswd -B), closed to others (chmod 640). Read again when it changes."),
-    cfg.DictOpt("roles", default={}, help="Roles of users, joined by +: alice:admin,bob:member+reader. A user who is not named is admin."),
-    cfg.DictOpt("projects", default={}, help="Projects of users: bob:PROJECT. A user who is not named has none, and needs none as admin."),
+    cfg.DictOpt(
+        "roles",
+        default={},
+        help="Roles of users, joined by +: alice:admin,bob:member+reader. A user of the file who is not named is refused (403), administrators too.",
+    ),
+    cfg.DictOpt("projects", default={}, help="Projects of users: bob:PROJECT. A user who is not named has none: only an administrator needs none."),
 ]
 
 CONDUCTOR_OPTS = [

@@ -95,7 +95,7 @@ class Migrations:
             marker = None
             if selection.marker is not None:
                 marker = session.scalars(select(migration).where(migration.uuid == selection.marker)).one_or_none()
-                if marker is None:
+                if marker is None or not selection.shows(marker.project_id):
                     raise exceptions.MigrationNotFound(migration=selection.marker)
             rows = session.scalars(paged(narrowed(select(migration), migration, selection), migration, selection, marker))
             return [to_migration(row) for row in rows]
