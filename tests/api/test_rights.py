@@ -262,8 +262,7 @@ def _of_route(scene: Scene, route: Route, version: Version) -> Iterator[Case]:
         if (route.method, route.template) == ("DELETE", "/servers/{id}/migrations/{migration}") or "migrations/{migration}/action" in route.template:
             # Of a server that does not migrate, so that the migration of the others goes on.
             path, of = path.replace(World.id("lorry"), World.id("till")), {"server": "till", "about": None}
-        action = "force_complete" if route.template.endswith("/{migration}/action") else None
-        rules = tuple(guards(route.method, route.template, action))
+        rules = tuple(guards(route.method, route.template, "force_complete" if route.template.endswith("/{migration}/action") else None))
         known = (
             (409,) if of["server"] == "till" else (200, 409) if "diagnostics" in path else (200, 404) if "flavors/" in path or "aggregates/" in path else (200,)
         )
