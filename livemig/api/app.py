@@ -16,8 +16,10 @@ from livemig.api.loading import services as services_being_loaded
 from livemig.api.request import Request, Services
 from livemig.api.routes import ROUTES, Route
 from livemig.api.schemas import validation
+from livemig.db.engine import patient
 from livemig.microversions import MIN
 
+PATIENCE_S = 5.0  # that a request waits for a database which is locked, in all; then it is a 503
 _ROOTS = ("/v2.1", "/v2")
 # A project in a path, as Nova takes it ([api] project_id_regex): a UUID, with hyphens or without.
 _PROJECT = re.compile(r"/([0-9a-fA-F]{32}|[0-9a-fA-F-]{36})(?=/)")
@@ -34,7 +36,8 @@ class Api:
     def __call__(self, request: Request) -> webob.Response:
         request.services = self._services
         try:
-            return self._dispatch(request)
+            with patient(PATIENCE_S, self._services.runtime.monotonic):
+                return self._dispatch(request)
         except Exception as error:  # noqa: BLE001 - answer() logs what is unexpected
             return errors.answer(error)
 

@@ -17,6 +17,7 @@ from livemig.api.request import Request
 from livemig.api.schemas import server_actions as schemas
 from livemig.api.schemas import validation
 from livemig.api.schemas.validation import Versioned
+from livemig.db.engine import hurry
 from livemig.db.rows import OWNER as NOBODYS
 from livemig.facts import MigrationRequest, Outcome
 from livemig.policies import PREFIX
@@ -109,6 +110,8 @@ def _begin_and_wait(request: Request, server: Server, wanted: MigrationRequest) 
     try:
         services.conductor.live_migrate(request.context, migration.id)
     except exceptions.Unavailable as error:  # no conductor, or one that could not reach the database
+        if isinstance(error, exceptions.DatabaseUnavailable):
+            hurry()  # it has been waited for
         if _withdraw(request, migration, str(error)):
             raise
     except exceptions.LivemigError:
@@ -165,19 +168,28 @@ def perform(request: Request, deed: Deed) -> None:
     request.require(deed.rule, server)
     _unlocked(request, server)
     _in_state(server, deed.name, deed.states)
-    actions = request.services.store.actions
-    action = actions.start(server, deed.name, request.context)
+    action = request.services.store.actions.start(server, deed.name, request.context)
     try:
         request.services.conductor.perform(request.context, server.uuid, server.host, deed.deed)
     except exceptions.HypervisorError as error:
-        actions.finish(action, str(error))
+        _take_down(request, action, str(error))
         LOG.error("Failed to %s server %s: %s", deed.name, server.uuid, error)
         reason = str(error) if request.context.is_admin else "the hypervisor could not do it"
         raise exceptions.ActionFailed(action=deed.name, server=server.uuid, reason=reason) from error
     except exceptions.LivemigError as error:
-        actions.finish(action, str(error))
+        if isinstance(error, exceptions.DatabaseUnavailable):
+            hurry()  # it has been waited for
+        _take_down(request, action, str(error))
         raise
-    actions.finish(action)
+    _take_down(request, action)
+
+
+def _take_down(request: Request, action: int, failure: str | None = None) -> None:
+    """How an action ended. Without a database it is not known later; the answer is what came of it all the same."""
+    try:
+        request.services.store.actions.finish(action, failure)
+    except exceptions.DatabaseUnavailable as error:
+        LOG.warning("It was not taken down how action %s of request %s ended: %s", action, request.context.request_id, error.why)
 
 
 def reboot(request: Request, asked: dict[str, str]) -> None:

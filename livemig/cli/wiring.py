@@ -46,7 +46,7 @@ def run(command: Callable[[Any], int | None], arguments: Sequence[str] | None, u
     except (configuration.ConfigurationError, exceptions.Misconfigured, cfg.Error) as error:
         print(f"livemig: {error}", file=sys.stderr)
     except exceptions.DatabaseUnavailable as error:
-        print(f"livemig: {error} ({str(error.__cause__).partition(chr(10))[0]})", file=sys.stderr)
+        print(f"livemig: {error} ({error.why})", file=sys.stderr)
     return unable
 
 

@@ -17,6 +17,7 @@ from livemig.conductor.inventory import Inventory, Watcher
 from livemig.conductor.lease import Leases
 from livemig.conductor.rounds import Rounds
 from livemig.conf import HostSettings
+from livemig.db.engine import patient
 from livemig.db.store import Store
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.events import EventLoop
@@ -24,6 +25,7 @@ from livemig.runtime import Runtime, Task
 
 LOG = log.getLogger(__name__)
 
+_PATIENCE_S = 5.0  # with a locked database, where a client waits: as long as the API has
 _PART_S = 1.5  # of the time in which it stops: for each thing that may hang
 
 
@@ -47,11 +49,20 @@ class Conductor:
         self.rounds = Rounds(conf, store, self.inventory, runtime, self._owner, self._stopping)
         deeds = Deeds(conf, store, self.inventory, runtime)
         self.answers: dict[str, Callable[..., Any]] = {
-            "live_migrate": self.engine.accept,
+            "live_migrate": self._waited_for(self.engine.accept),
             "wake": self.engine.wake,
-            "perform": deeds.perform,
-            "diagnostics": deeds.diagnostics,
+            "perform": self._waited_for(deeds.perform),
+            "diagnostics": self._waited_for(deeds.diagnostics),
         }
+
+    def _waited_for(self, answer: Callable[..., Any]) -> Callable[..., Any]:
+        """Of one that a client waits for, and who would rather be told that the database is locked."""
+
+        def bounded(*arguments: Any, **named: Any) -> Any:
+            with patient(_PATIENCE_S, self._runtime.monotonic):
+                return answer(*arguments, **named)
+
+        return bounded
 
     def start(self) -> None:
         """Watch the hosts, and take up what a former life left. Raises ConfigurationError."""
@@ -100,8 +111,8 @@ class Conductor:
     def _keep(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except exceptions.DatabaseUnavailable:
-            LOG.warning("The database is away; leases are renewed when it is back")
+        except exceptions.DatabaseUnavailable as error:
+            LOG.warning("The database is away; leases are renewed when it is back: %s", error.why)
         except Exception:
             LOG.exception("Housekeeping failed; it is tried again")
 
