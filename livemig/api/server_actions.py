@@ -173,15 +173,20 @@ def perform(request: Request, deed: Deed) -> None:
         request.services.conductor.perform(request.context, server.uuid, server.host, deed.deed)
     except exceptions.HypervisorError as error:
         _take_down(request, action, str(error))
-        LOG.error("Failed to %s server %s: %s", deed.name, server.uuid, error)
-        reason = str(error) if request.context.is_admin else "the hypervisor could not do it"
-        raise exceptions.ActionFailed(action=deed.name, server=server.uuid, reason=reason) from error
+        raise failed(request, deed.name, server, error) from error
     except exceptions.LivemigError as error:
         if isinstance(error, exceptions.DatabaseUnavailable):
             hurry()  # it has been waited for
         _take_down(request, action, str(error))
         raise
     _take_down(request, action)
+
+
+def failed(request: Request, action: str, server: Server, error: exceptions.HypervisorError) -> exceptions.ActionFailed:
+    """What is said when the hypervisor could not do it: its words are the log's and administrators'."""
+    LOG.error("Failed to %s server %s: %s", action, server.uuid, error)
+    reason = str(error) if request.context.is_admin else "the hypervisor could not do it"
+    return exceptions.ActionFailed(action=action, server=server.uuid, reason=reason)
 
 
 def _take_down(request: Request, action: int, failure: str | None = None) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import webob
 import webob.exc
+from oslo_log import log
 
 from livemig import exceptions, microversions
 from livemig.api import filters_of_servers as filters
-from livemig.api import pages
+from livemig.api import pages, server_actions
 from livemig.api.request import Request
 from livemig.api.views import diagnostics as diagnostics_view
 from livemig.api.views import links
@@ -19,6 +20,8 @@ from livemig.api.views import servers as view
 from livemig.db.rows import OWNER
 from livemig.db.selection import Selection
 from livemig.records import Server
+
+LOG = log.getLogger(__name__)
 
 
 def list_servers(request: Request) -> webob.Response:
@@ -44,7 +47,13 @@ def show_diagnostics(request: Request) -> webob.Response:
     request.require("os-server-diagnostics", server)
     if server.vm_state not in ("active", "paused"):
         raise exceptions.ServerInvalidState(server=server.uuid, action="get_diagnostics", attribute="vm_state", state=server.vm_state)
-    found = request.services.conductor.diagnostics(request.context, server.uuid, server.host)
+    try:
+        found = request.services.conductor.diagnostics(request.context, server.uuid, server.host)
+    except exceptions.HypervisorUnavailable as error:
+        LOG.warning("No diagnostics of server %s: %s", server.uuid, error)
+        raise exceptions.Unavailable from error
+    except exceptions.HypervisorError as error:
+        raise server_actions.failed(request, "get_diagnostics", server, error) from error
     show = diagnostics_view.standard if request.version >= microversions.DIAGNOSTICS else diagnostics_view.libvirt
     return webob.Response(json_body=show(server, found))
 
