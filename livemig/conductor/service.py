@@ -15,6 +15,7 @@ from livemig.conductor.deeds import Deeds
 from livemig.conductor.engine import Engine
 from livemig.conductor.inventory import Inventory, Watcher
 from livemig.conductor.lease import Leases
+from livemig.conductor.purging import Purging
 from livemig.conductor.rounds import Rounds
 from livemig.conf import HostSettings
 from livemig.db.engine import patient
@@ -47,6 +48,7 @@ class Conductor:
         announcer = Announcer(store, notifications.from_conf(conf, runtime), configuration.aggregates(conf))
         self.engine = Engine(conf, store, self.inventory, runtime, self._leases, announcer)
         self.rounds = Rounds(conf, store, self.inventory, runtime, self._owner, self._stopping)
+        self._purging = Purging(conf, store, runtime, self._stopping)
         deeds = Deeds(conf, store, self.inventory, runtime)
         self.answers: dict[str, Callable[..., Any]] = {
             "live_migrate": self._waited_for(self.engine.accept),
@@ -71,7 +73,7 @@ class Conductor:
         self._store.migrations.release_former(self._owner)
         self._store.watches.release_former(self._owner)
         self.inventory.follow(settings)
-        self._tasks = [self._runtime.start("leases", self._keep_leases), *self.rounds.start()]
+        self._tasks = [self._runtime.start("leases", self._keep_leases), *self.rounds.start(), *self._purging.start()]
         LOG.info("Conductor %s looks after %s", self._owner, ", ".join(settings) or "no hosts: enabled_hosts is empty")
 
     def reload(self) -> None:

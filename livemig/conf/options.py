@@ -146,6 +146,13 @@ CONDUCTOR_OPTS = [
         help="Seconds between two comparisons of the database with what the hosts say, for what no event has told. The first comes three "
         "lease_time after the start, when all is taken up that can be. 0: none.",
     ),
+    cfg.IntOpt(
+        "purge_older_than",
+        default=0,
+        min=0,
+        help="Days after which ended migrations, their event logs and the actions on servers are removed, once a day, by one of the conductors. 0: never, but "
+        "by livemig-manage db purge.",
+    ),
     cfg.FloatOpt("reconnect_max", default=5.0, min=0.1, help="Longest pause, in seconds, between two tries to connect to a host that is away."),
 ]
 

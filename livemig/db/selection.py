@@ -50,7 +50,7 @@ def _as_it_is(element: _Exact, compiler: Any, **words: Any) -> str:
 
 @compiles(_Exact, "mysql", "mariadb")
 def _binary(element: _Exact, compiler: Any, **words: Any) -> str:
-    return f"BINARY ({compiler.process(element.clauses, **words)})"
+    return f"BINARY CONVERT({compiler.process(element.clauses, **words)} USING utf8mb4)"  # as the connection has the other side
 
 
 def of_projects(column: Any, projects: Collection[str]) -> ColumnElement[bool]:
