@@ -237,8 +237,8 @@ class Engine:
         while not self._stopping.is_set():
             try:
                 return step()
-            except exceptions.DatabaseUnavailable:
-                LOG.warning("The database is away; migrations go on and are written down when it is back")
+            except exceptions.DatabaseUnavailable as error:
+                LOG.warning("The database is away; migrations go on and are written down when it is back: %s", error.why)
                 self._stopping.wait(_DATABASE_PAUSE_S)
         return None
 

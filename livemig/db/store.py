@@ -8,6 +8,7 @@ from livemig.db.actions import Actions
 from livemig.db.clock import Clock
 from livemig.db.engine import Database
 from livemig.db.files import Files
+from livemig.db.history import History
 from livemig.db.hosts import Hosts
 from livemig.db.inspection import Inspection
 from livemig.db.migrations import Migrations
@@ -18,7 +19,7 @@ from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database; and the `inspection` of them all.
+    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database; the `inspection` and `history` of them all.
 
     Any call may raise DatabaseUnavailable. `clock` is the database's own; without one it is as `livemig.db.clock` says.
     """
@@ -34,6 +35,7 @@ class Store:
         self.files = Files(database, runtime, self.migrations)
         self.actions = Actions(database, runtime)
         self.inspection = Inspection(database, runtime, clock)
+        self.history = History(database, clock)
 
 
 def from_conf(conf: Any, runtime: Runtime) -> Store:
