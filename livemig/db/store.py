@@ -10,6 +10,7 @@ from livemig.db.engine import Database
 from livemig.db.files import Files
 from livemig.db.hosts import Hosts
 from livemig.db.inspection import Inspection
+from livemig.db.marks import Marks
 from livemig.db.migrations import Migrations
 from livemig.db.queue import Queue
 from livemig.db.servers import Servers
@@ -18,7 +19,7 @@ from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database; and the `inspection` of them all.
+    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, `marks`, and `actions` on one database; and the `inspection` of them all.
 
     Any call may raise DatabaseUnavailable. `clock` is the database's own; without one it is as `livemig.db.clock` says.
     """
@@ -32,6 +33,7 @@ class Store:
         self.migrations = Migrations(database, runtime, clock)
         self.queue = Queue(database, runtime, self.migrations)
         self.files = Files(database, runtime, self.migrations)
+        self.marks = Marks(database, runtime)
         self.actions = Actions(database, runtime)
         self.inspection = Inspection(database, runtime, clock)
 
