@@ -13,7 +13,7 @@ class WrittenMarks:
 
     def __init__(self, store: Store, keeper: str) -> None:
         self._store = store
-        self._keeper = keeper
+        self._keeper = keeper[:255]  # what the column takes
         self._lock = threading.Lock()
         self._free: dict[str, list[str]] = {}  # by host
 

@@ -98,7 +98,7 @@ class Removal:
             for file in sorted(mine, key=lambda file: file.path.endswith("/")):  # directories last
                 self._leases.of(migration.id).check()
                 if file.path in users:
-                    self.note(migration, f"{file.path} stays on {file.host}: {users[file.path]}")
+                    self.note(migration, f"{file.path} stays on {file.host}: {users[file.path].why}")
                     kept |= set() if file.path.endswith("/") else {file}
                 else:
                     self._remove_one(migration, hypervisor, file)

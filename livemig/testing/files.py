@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from livemig.testing import errors
-from livemig.testing.storage import Directory, File, Pool, plain, pool_uuid, split
+from livemig.testing.storage import Directory, File, Pool, normal, pool_uuid, split
 
 
 class Files:
@@ -21,11 +21,18 @@ class Files:
 
     def real(self, path: str) -> str:
         """Where a path leads by way of the host's links, as realpath(3) has it."""
-        path = plain(path)
-        for link in self.links:
-            if path == link or path.startswith(f"{link}/"):
-                return self.real(self.links[link] + path[len(link) :])
-        return path
+        if not self.links and "//" not in path and "/." not in path:
+            return normal(path)
+        done, parts = "", path.split("/")
+        while parts:
+            part = parts.pop(0)
+            if part == "..":
+                done = done.rpartition("/")[0]
+            elif part not in ("", "."):
+                done += f"/{part}"
+            if done in self.links:
+                done, parts = "", [*self.links[done].split("/"), *parts]
+        return done or "/"
 
     def entries(self, path: str) -> dict[str, File | Directory]:
         """What there is in a directory, as libvirt lists it: links are what they lead to, those that lead nowhere are not there."""
@@ -38,7 +45,7 @@ class Files:
     def delete(self, path: str) -> None:
         """A file, a link, or a directory with nothing in it. Raises libvirt's error for one with something, or for a link to one."""
         above, name = split(path)
-        path = plain(f"{self.real(above)}/{name}")
+        path = f"{self.real(above).rstrip('/')}/{name}"
         if path in self.links and self.directory(path):
             raise errors.NOT_A_DIRECTORY(path=path)
         where = self.directories.get(self.real(above))

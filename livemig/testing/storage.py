@@ -120,19 +120,6 @@ def normal(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-def plain(path: str) -> str:
-    """A path without what a kernel passes over: `//`, `/./`, and `..` with what is before it. Links are another matter."""
-    if "//" not in path and "/." not in path:
-        return normal(path)
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            parts = parts[:-1]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
-
-
 def split(path: str) -> tuple[str, str]:
     """(directory, file name) of a file's path."""
     directory, _, name = path.rpartition("/")

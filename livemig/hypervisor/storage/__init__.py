@@ -13,6 +13,7 @@ from livemig.hypervisor.storage.pools import unknown as unknown
 from livemig.hypervisor.storage.probe import same_directory as same_directory
 from livemig.hypervisor.storage.streams import fill as fill
 from livemig.hypervisor.storage.streams import same_content as same_content
+from livemig.hypervisor.storage.users import Use as Use
 from livemig.hypervisor.storage.users import used as used
 from livemig.hypervisor.storage.volumes import Blank as Blank
 from livemig.hypervisor.storage.volumes import look as look

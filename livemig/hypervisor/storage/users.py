@@ -28,6 +28,14 @@ _STAMPS = ("target/timestamps/ctime", "target/timestamps/mtime", "physical", "ta
 Stamp = tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Why a file is not to be removed, for people; `certain` when a guest refers to it, else that cannot be excluded."""
+
+    why: str
+    certain: bool = False
+
+
 @dataclass(slots=True)
 class _Said:
     """What the definitions of one guest speak of: all `paths`, in their plain form; the `files` and `volumes` (pool, name) of its disks, and the `directories`
@@ -41,8 +49,8 @@ class _Said:
     unread: str = ""
 
 
-def used(host: Hypervisor, paths: Collection[str], tag: str) -> dict[str, str]:
-    """Those of the files that a domain of the host refers to, and those of which that cannot be excluded; and why, for people.
+def used(host: Hypervisor, paths: Collection[str], tag: str) -> dict[str, Use]:
+    """Those of the files that a domain of the host refers to, and those of which that cannot be excluded.
 
     It looks at domains that run or are only defined, at their snapshots and saved memory, and at all backing files. A volume of a pool is known by its name
     alone, so one of the same name counts too. Raises HypervisorError when the host cannot tell.
@@ -85,22 +93,22 @@ def _read(root: Any, said: _Said) -> None:
                 said.volumes.add((str(element.attrib.get("pool", "")), str(element.attrib["volume"])))
 
 
-def _named(path: str, said: Iterable[_Said]) -> list[str]:
+def _named(path: str, said: Iterable[_Said]) -> list[Use]:
     """Who names a file, or something in a directory."""
     name = PurePosixPath(path).name
     mine = plain(path)
-    found = []
+    found: list[Use] = []
     for each in said:
         volume = not path.endswith("/") and any(volume == name for _pool, volume in each.volumes)
         if volume or mine in each.paths or (path.endswith("/") and any(is_within(other, mine) for other in each.paths)):
-            found.append(f"guest {each.guest} refers to it")
-        found += [f"guest {each.guest} may use all of {directory}" for directory in each.directories if is_within(mine, directory)]
+            found.append(Use(f"guest {each.guest} refers to it", certain=True))
+        found += [Use(f"guest {each.guest} may use all of {directory}", certain=True) for directory in each.directories if is_within(mine, directory)]
         found += [_unsure(each.guest, each.unread)] if each.unread else []
-    return found
+    return sorted(found, key=lambda use: not use.certain)
 
 
-def _unsure(guest: str, why: str) -> str:
-    return f"it cannot be excluded that guest {guest} refers to it: {why}"
+def _unsure(guest: str, why: str) -> Use:
+    return Use(f"it cannot be excluded that guest {guest} refers to it: {why}")
 
 
 class _Eyes:
@@ -165,10 +173,10 @@ def _stamp(xml: str) -> tuple[Stamp, str]:
     return tuple(volume.findtext(word, "") for word in _STAMPS), volume.findtext("backingStore/path", "")
 
 
-def _linked(eyes: _Eyes, paths: Collection[str], said: Collection[_Said]) -> dict[str, str]:
+def _linked(eyes: _Eyes, paths: Collection[str], said: Collection[_Said]) -> dict[str, Use]:
     """Those that a guest refers to by another name, or may."""
     before, blind = eyes.stamps(paths)
-    found = {path: f"nobody can say who refers to it: {why}" for path, why in blind.items()}
+    found = {path: Use(f"nobody can say who refers to it: {why}") for path, why in blind.items()}
     if not before:
         return found
     guests, unsure = _references(eyes, said)
@@ -176,18 +184,18 @@ def _linked(eyes: _Eyes, paths: Collection[str], said: Collection[_Said]) -> dic
     for path, stamp in before.items():
         same = [other for other, (seen, _guest) in guests.items() if seen == stamp[0]]
         if not all(stamp[0]) or after.get(path) != stamp:
-            found[path] = "it was changed a moment ago, or its times are not shown: somebody may be at it"
+            found[path] = Use("it was changed a moment ago, or its times are not shown: something may be writing to it")
         elif same:
-            found[path] = f"guest {guests[same[0]][1]} refers to it as {same[0]}"
+            found[path] = Use(f"guest {guests[same[0]][1]} refers to it as {same[0]}", certain=True)
         elif unsure:
             found[path] = unsure[0]
     return found
 
 
-def _references(eyes: _Eyes, said: Iterable[_Said]) -> tuple[dict[str, tuple[Stamp, str]], list[str]]:
+def _references(eyes: _Eyes, said: Iterable[_Said]) -> tuple[dict[str, tuple[Stamp, str]], list[Use]]:
     """All files of disks, down to the last backing file: the stamp of each, and a guest that refers to it. And what could not be looked at."""
     guests: dict[str, str] = {}
-    unsure: list[str] = []
+    unsure: list[Use] = []
     for each in said:
         guests |= dict.fromkeys(each.files, each.guest)
         for pool, name in sorted(each.volumes):
