@@ -7,11 +7,12 @@ So what an image must hold follows from the number of the last block alone, and 
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from livemig.lab.host import IMAGES, Host
+from livemig.lab.host import IMAGES, NAMESPACE, Host
 from livemig.lab.shell import LabError
 
 BLOCK = 65536
@@ -56,8 +57,9 @@ class Disk:
         return "sr0" if self.cdrom else self.device
 
     def image(self, guest: str, shared: Path) -> Path:
-        """Where its image is, as the guest's host sees it."""
-        return self._place(shared) / f"{guest}.{self.device}.{'iso' if self.cdrom else self.format}"
+        """Where its image is, as the guest's host sees it. A CD-ROM is the guest's own, as a config drive is: it lies in a directory of the guest's UUID."""
+        name = f"{guest}.{self.device}.{'iso' if self.cdrom else self.format}"
+        return self._place(shared) / guest_uuid(guest) / name if self.cdrom else self._place(shared) / name
 
     def base(self, guest: str, shared: Path) -> Path:
         """Where its backing file is."""
@@ -72,6 +74,7 @@ class Disk:
         """Make its files on a host."""
         image = self.image(guest, shared)
         if self.cdrom:
+            host.path(str(image)).parent.mkdir(exist_ok=True)
             host.path(str(image)).write_bytes(iso(guest, self.size_mib))
             return
         base = []
@@ -104,6 +107,11 @@ class Disk:
 
     def _place(self, shared: Path) -> Path:
         return shared if self.shared else Path(IMAGES)
+
+
+def guest_uuid(guest: str) -> str:
+    """That of the guest of that name."""
+    return str(uuid.uuid5(NAMESPACE, guest))
 
 
 def block(name: str, number: int) -> bytes:

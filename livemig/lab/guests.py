@@ -5,16 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
 import socket
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
-from livemig.lab.disks import CONTROLLER, Disk
-from livemig.lab.host import CONSOLES, IMAGES, NAMESPACE, Host
+from livemig.lab.disks import CONTROLLER, Disk, guest_uuid
+from livemig.lab.host import CONSOLES, IMAGES, Host
 from livemig.lab.kernel import Boot
 from livemig.lab.shell import LabError
 from livemig.lab.ticks import Ticks, TickWatch, judge
@@ -55,7 +55,7 @@ class Guest:
 
     def __init__(self, name: str, shared: Path, hosts: Sequence[Host], runtime: Runtime) -> None:
         self.name = name
-        self.uuid = str(uuid.uuid5(NAMESPACE, name))
+        self.uuid = guest_uuid(name)
         self.log = shared / f"{name}.log"
         self._shared = shared
         self._hosts = hosts
@@ -140,6 +140,7 @@ class Guest:
             for place in (self._shared, host.path(f"{IMAGES}/")):
                 for image in place.glob(f"{glob.escape(self.name)}.[sv]d[a-h].*"):
                     image.unlink(missing_ok=True)
+                shutil.rmtree(place / self.uuid, ignore_errors=True)
         self.log.unlink(missing_ok=True)
 
     @property
