@@ -386,7 +386,12 @@ def test_what_looks_like_ours_is_told_of_and_what_is_made_just_now_is_not(servic
         service.fleet.add_local_directory(host, f"/{name}", pool=f"livemig-{name}")
     host.pools["livemig-two"].directory.files["livemig-probe-1"] = File()
     host.pools["livemig-two"].refresh()
-    passing = service.runtime.start("passing", lambda: (service.runtime.sleep(1), host.pools.pop("livemig-one")))
+
+    def pass_by() -> None:
+        service.runtime.sleep(1)
+        del host.pools["livemig-one"]
+
+    passing = service.runtime.start("passing", pass_by)
     virsh = "virsh -c qemu+tcp://node1/system"
     assert lying_about(service) == [
         "host node1 has a pool livemig-two, which looks like what version 0.1 left => if no other livemig is at work there: "

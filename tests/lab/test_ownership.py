@@ -61,7 +61,7 @@ def test_a_guest_that_is_called_like_the_directory_of_an_installation_cd(stage: 
     """The CD is at the destination afterwards, and at the source as before; the doctor tells of it as long as no guest there has it in its drive."""
     places = [host.path(f"{ISOS}/") for host in stage.lab.hosts]
     with removed(*places), stage.guest("isos", "local,raw,16", memory_mib=128) as guest:
-        node1, node2 = stage.lab.hosts[:2]
+        node1 = stage.lab.host("node1")
         places[0].mkdir()
         (places[0] / "debian-12.iso").write_bytes(b"an installation CD" * 4096)
         with_cd_rom(guest, node1, f"{ISOS}/debian-12.iso")

@@ -496,6 +496,29 @@ def test_a_pool_that_a_life_of_before_has_left_with_our_mark_is_taken_away(world
     assert list(storage.look(world.a, ["/srv/web"], "tag")[0]) == ["/srv/web"]
 
 
+def test_a_pool_that_bears_our_mark_and_was_defined_stays(world: World) -> None:
+    """An administrator has made it his own; livemig can make none then."""
+    world.fleet.add_local_directory("a", "/other")
+    own_pool(world, world.a, "livemig-left", "/other", persistent=True)
+    world.hosts["a"].pools["livemig-left"].active = True
+    world.a.marks = Again(world.hosts["a"].pools["livemig-left"].uuid)
+    assert storage.look(world.a, ["/srv/web"], "tag") == ({}, {}, frozenset())
+    assert world.hosts["a"].pools["livemig-left"].active
+    world.hosts["a"].pools.clear()
+
+
+def test_a_probe_overwrites_nothing(world: World) -> None:
+    """Somebody puts a file of the very name there in the last moment."""
+    mark = world.a.marks.take("a")
+    world.a.marks = Again(mark)
+    world.hosts["a"].directories["/srv"].late[f"livemig-tag-{mark}"] = File(content=b"somebody's")
+    with world.a.use() as connection:
+        connection.storagePoolDefineXML(POOL.format("default"), 0).create(0)
+    with pytest.raises(exceptions.HypervisorError, match="already exists"):
+        storage.same_directory(world.a, world.b, "/srv", "tag")
+    assert world.hosts["a"].directories["/srv"].files[f"livemig-tag-{mark}"].content == b"somebody's"
+
+
 class Again(Remembered):
     """Has one mark."""
 
