@@ -23,11 +23,11 @@ _TAG = "doctor"
 
 def find(store: Store, runtime: Runtime, hypervisors: Mapping[str, Hypervisor], answer_s: float) -> list[Disagreement]:
     """On hosts that can be asked; one that has not answered after `answer_s` is passed over. Raises DatabaseUnavailable."""
-    kept: dict[str, list[tuple[MigrationRow, str]]] = {}
+    kept: dict[str, dict[str, MigrationRow]] = {}  # by host and path: the last that has left it
     for migration in store.inspection.keeping():
         for file in migration.files:
-            kept.setdefault(file.host, []).append((migration, file.path))
-    found = _ask(runtime, hypervisors, answer_s, lambda host: [*_unknown(host), *_files(host, kept.get(host.name, []))])
+            kept.setdefault(file.host, {})[file.path] = migration
+    found = _ask(runtime, hypervisors, answer_s, lambda host: [*_unknown(host), *_files(host, kept.get(host.name, {}))])
     passing = {each.hosts[0] for each in found if each.kind.name != "kept"}
     if passing:
         runtime.sleep(_AGAIN_S)
@@ -71,14 +71,13 @@ def _unknown(host: Hypervisor) -> Iterator[Disagreement]:
         yield _says("probe", host, f"host {host.name}", volume=volume, command=f"{virsh} vol-delete {shlex.quote(volume)}")
 
 
-def _files(host: Hypervisor, kept: Sequence[tuple[MigrationRow, str]]) -> Iterator[Disagreement]:
+def _files(host: Hypervisor, kept: Mapping[str, MigrationRow]) -> Iterator[Disagreement]:
     """Those that are there still, and that no guest there refers to."""
     if not kept:
         return
-    paths = sorted({path for _migration, path in kept})
-    there, *_space = storage.look(host, paths, _TAG)
+    there, *_space = storage.look(host, kept, _TAG)
     users = storage.used(host, sorted(there), _TAG) if there else {}
-    for migration, path in kept:
+    for path, migration in kept.items():
         if path in there and not (path in users and users[path].certain):
             subject = f"migration {migration.id} of server {migration.server}"
             yield _says("kept", host, subject, migration, file=path, command=f"rm {shlex.quote(path)}, on {host.name}")

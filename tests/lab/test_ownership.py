@@ -95,9 +95,6 @@ def test_a_pool_of_an_administrators_that_is_called_like_ours(stage: Stage) -> N
             with stage.reconnected(host):
                 host.kill_daemon()
                 host.start_daemon()
-            host.virsh(
-                "pool-create", "/dev/stdin", stdin=POOL.format(name="livemig-scratch", path=ISOS.replace("isos", "consoles"))
-            )  # transient: gone with the daemon
             with stage.guest("pools", "local,raw,16", "local,cdrom", memory_mib=128) as guest:
                 stage.begin(guest)
                 stage.end(guest)

@@ -1,7 +1,8 @@
 """The storage pool on a directory: the one that is there, else a transient one for a moment.
 
-livemig defines no pool: one that it makes is gone with its daemon. Its UUID is a mark (`livemig.hypervisor.marks`). So a pool is livemig's own if it bears a
-mark and is transient; its name proves nothing. Whatever conductor has used such a pool takes it away, so that none stays even if the one that made it has died.
+livemig defines no pool: one that it makes is gone at the host's next boot at the latest (a libvirtd that is started again finds it in /run). Its UUID is a mark
+(`livemig.hypervisor.marks`). So a pool is livemig's own if it bears a mark and is transient; its name proves nothing. Whatever conductor has used such a pool
+takes it away, so that none stays even if the one that made it has died.
 
 libvirt allows one pool for a directory, so another's transient pool is used as well. It may then be taken away at any moment: what failed for that reason is
 done again.
