@@ -191,7 +191,14 @@ class ConductorUnavailable(Unavailable):
 
 
 class DatabaseUnavailable(Unavailable):
+    """`why` is for logs: clients are not told."""
+
     template = "The database is unavailable at this time. Nothing was changed; try again later."
+
+    @property
+    def why(self) -> str:
+        """The first line of what the driver said; of one that came from a conductor, that it did."""
+        return str(self.__cause__).partition("\n")[0] if self.__cause__ else "a conductor says so, and why in its log"
 
 
 class OutcomeUnknown(Unavailable):

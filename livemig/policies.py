@@ -19,21 +19,28 @@ MANAGER = "rule:project_manager_or_admin"
 MEMBER = "rule:project_member_or_admin"
 READER = "rule:project_reader_or_admin"
 ANYBODY = "@"
+# Tokens to which any rule may say yes. livemig knows no domains: an administrator of one, who is an administrator of that alone, has no rights here.
+SCOPES = ["system", "project"]
 
 BASE = (
-    policy.RuleDefault("context_is_admin", "role:admin", "An administrator of everything."),
+    policy.RuleDefault("context_is_admin", "role:admin", "An administrator of everything.", scope_types=SCOPES),
     policy.RuleDefault(
-        "project_manager_or_admin", f"{ADMIN} or (role:manager and project_id:%(project_id)s)", "A manager of the project, or an administrator."
+        "project_manager_or_admin",
+        f"{ADMIN} or (role:manager and project_id:%(project_id)s)",
+        "A manager of the project, or an administrator.",
+        scope_types=SCOPES,
     ),
     policy.RuleDefault(
         "project_member_or_admin",
         f"{ADMIN} or ((role:member or role:manager) and project_id:%(project_id)s)",
         "A member of the project, or an administrator.",
+        scope_types=SCOPES,
     ),
     policy.RuleDefault(
         "project_reader_or_admin",
         f"{ADMIN} or ((role:reader or role:member or role:manager) and project_id:%(project_id)s)",
         "A reader of the project, or an administrator.",
+        scope_types=SCOPES,
     ),
 )
 
@@ -120,7 +127,7 @@ def rules() -> list[policy.RuleDefault]:
 
 
 def _documented(name: str, who: str, text: str, operations: Sequence[Operation]) -> policy.DocumentedRuleDefault:
-    return policy.DocumentedRuleDefault(PREFIX + name, who, text, [{"method": method, "path": path} for method, path in operations])
+    return policy.DocumentedRuleDefault(PREFIX + name, who, text, [{"method": method, "path": path} for method, path in operations], scope_types=SCOPES)
 
 
 class Policies:
@@ -134,9 +141,12 @@ class Policies:
         self._looked_at = float("-inf")
 
     def allows(self, context: Any, rule: str, target: Mapping[str, Any] | None = None) -> bool:
-        """Whether the context (a `RequestContext`) may; `target` is what it is done to, by default something of its own project."""
+        """Whether the context (a `RequestContext`) may; `target` is what it is done to, by default something of its own project.
+
+        A target of no project is in nobody's, and a context without one has nothing: a rule that asks for the same project says no.
+        """
         about = target or {"project_id": context.project_id, "user_id": context.user_id}
-        return self._enforce(PREFIX + rule, about, context)
+        return self._enforce(PREFIX + rule, {name: value for name, value in about.items() if value not in (None, "")}, context)
 
     def require(self, context: Any, rule: str, target: Mapping[str, Any] | None = None) -> None:
         """Raises Forbidden."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,12 @@ from tests.here import Here, at_home
 
 def pytest_report_header() -> str:
     return header()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Side by side, what fails is told at once: the reasons come at the end, a quarter of an hour later."""
+    if report.failed and not os.environ.get("PYTEST_XDIST_WORKER") and hasattr(report, "node"):
+        print(f"\n{report.when} of {report.nodeid} failed:\n{str(report.longrepr)[-1500:]}", flush=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from keystonemiddleware import auth_token
+from oslo_log import log
 from oslo_middleware import cors
 
 from livemig import conf as configuration
@@ -18,6 +19,8 @@ from livemig.api import browsers, htpasswd
 from livemig.api.errors import Application, StartResponse, fault
 from livemig.api.loading import services
 from livemig.api.request import CONTEXT
+
+LOG = log.getLogger(__name__)
 
 ADMIN = "admin"
 REALM = 'Basic realm="livemig"'
@@ -70,11 +73,12 @@ class HttpBasic:
     def __init__(self, application: Application, conf: Any) -> None:
         self._application = application
         self._conf = conf
-        self._roles: dict[str, str] = conf.http_basic.roles
-        self._projects: dict[str, str] = conf.http_basic.projects
         if not conf.http_basic.user_file:
             raise configuration.ConfigurationError("[http_basic] user_file is missing: an htpasswd file with bcrypt passwords (htpasswd -B)")
-        self._users = htpasswd.Users(conf.http_basic.user_file, max(1, conf.api.threads // 2))
+        self._users = htpasswd.Users(conf.http_basic.user_file, max(1, conf.api.threads // 2), self._name_those_without_roles)
+
+    def _name_those_without_roles(self, users: Iterable[str]) -> None:
+        tell_without_roles(self._conf, users)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """A browser that has logged in once sends the password with everything, whosever page asks."""
@@ -87,8 +91,11 @@ class HttpBasic:
             return fault(503, "Too many passwords are being checked.", {"Retry-After": "1"})(environ, start_response)
         if user is None:
             return fault(401, "Authentication required", {"WWW-Authenticate": REALM})(environ, start_response)
-        roles = self._roles.get(user, ADMIN).split("+")
-        environ[CONTEXT] = context.from_environ(_own(environ), user_id=user, project_id=self._projects.get(user), roles=roles)
+        roles = _roles(self._conf, user)
+        if not roles:
+            return fault(403, _ROLELESS.format(user=user))(environ, start_response)
+        project = self._conf.http_basic.projects.get(user)
+        environ[CONTEXT] = context.from_environ(_own(environ), user_id=user, project_id=project, roles=roles)
         return self._application(environ, start_response)
 
     def _user(self, environ: dict[str, Any]) -> str | None:
@@ -102,6 +109,23 @@ class HttpBasic:
         except ValueError:  # no base64, or no UTF-8
             return None
         return name if self._users.knows(name, password) else None
+
+
+_ROLELESS = "[http_basic] roles gives user {user} no role; an administrator stands there as {user}:admin."
+
+
+def _roles(conf: Any, user: str) -> list[str]:
+    """As the configuration has them now: it may have been read again."""
+    return [role for role in map(str.strip, conf.http_basic.roles.get(user, "").split("+")) if role]
+
+
+def tell_without_roles(conf: Any, users: Iterable[str] | None = None) -> None:
+    """Warn of the users who are refused though they have a password, since [http_basic] roles does not name them: `users`, or those of the file."""
+    if users is None and (conf.api.auth_strategy != "http_basic" or not conf.http_basic.user_file):
+        return
+    found = htpasswd.read(conf.http_basic.user_file).hashes if users is None else users
+    if refused := sorted(user for user in found if not _roles(conf, user)):
+        LOG.warning("[http_basic] roles gives no role to %s of user_file: whatever they ask is a 403", ", ".join(refused))
 
 
 class KeystoneContext:

@@ -74,6 +74,8 @@ def answer(error: Exception) -> webob.Response:
     if status == 500 and not isinstance(error, exceptions.ActionFailed):
         LOG.error("Unexpected error", exc_info=error)
         return fault(status, UNEXPECTED)
+    if isinstance(error, exceptions.DatabaseUnavailable):
+        LOG.warning("The database is away: %s", error.why)
     return fault(status, str(error))
 
 

@@ -75,8 +75,7 @@ def _least(request: Request, name: str) -> int:
 
 
 def _visible(request: Request) -> Sequence[Flavor]:
-    context = request.context
-    return request.services.store.servers.flavors(None if context.is_admin else context.project_id)
+    return request.services.store.servers.flavors(request.projects())
 
 
 def _find(request: Request) -> Flavor:

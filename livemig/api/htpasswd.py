@@ -13,7 +13,7 @@ import secrets
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,10 +78,14 @@ def _parsed(lines: Sequence[str]) -> Read:
 
 
 class Users:
-    """`at_a_time` passwords are checked at most at the same time. Raises ConfigurationError for a file that cannot be used as it is."""
+    """`at_a_time` passwords are checked at most at the same time. `hear` is told who is in the file, whenever it is read.
 
-    def __init__(self, path: str, at_a_time: int) -> None:
+    Raises ConfigurationError for a file that cannot be used as it is.
+    """
+
+    def __init__(self, path: str, at_a_time: int, hear: Callable[[Collection[str]], None] = lambda _users: None) -> None:
         self._path = path
+        self._hear = hear
         self._places = threading.Semaphore(at_a_time)
         self._lock = threading.Lock()
         self._turns = [threading.Lock() for _ in range(_TURNS)]
@@ -90,6 +94,7 @@ class Users:
         self._take(read(path))
         if self._read.problems:
             raise ConfigurationError(f"[http_basic] user_file {path}: {self._read.problems[0]}")
+        hear(self._read.hashes.keys())
 
     def _take(self, found: Read) -> None:
         self._read = found
@@ -106,6 +111,7 @@ class Users:
                 self._take(read(self._path))
                 for problem in self._read.problems:
                     LOG.error("[http_basic] user_file %s: %s", self._path, problem)
+                self._hear(self._read.hashes.keys())
             return self._read
 
     def knows(self, user: str, password: bytes) -> bool:

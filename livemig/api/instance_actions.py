@@ -53,8 +53,8 @@ def _events(request: Request, action: Action) -> list[view.Event]:
     if action.migration_id is None or action.action != view.LIVE_MIGRATION:
         return [view.own_event(action)]
     migrations = request.services.store.migrations
-    migration = migrations.get(action.migration_id)
-    return view.events_of_migration(migration, migrations.events(migration.id))
+    found = migrations.find(Selection({"id": action.migration_id}))
+    return view.events_of_migration(found[0], migrations.events(found[0].id)) if found else []  # else it has just been purged
 
 
 def _server(request: Request) -> tuple[str, dict[str, Any] | None]:

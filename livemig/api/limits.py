@@ -22,18 +22,17 @@ _UNTIL = ((_NETWORKS, microversions.NO_NETWORK_LIMITS), (_IMAGES, microversions.
 
 def show_limits(request: Request) -> webob.Response:
     request.require("limits")
-    project = request.context.project_id
-    other = request.one("tenant_id")
-    if other is not None and other != project:
-        request.require("limits:other_project")
-        project = other
-    usage = request.services.store.servers.usage(project).get(project or "", Usage()) if project else _all(request)
+    usage = request.services.store.servers.usage(_projects(request))
     return webob.Response(json_body={"limits": {"rate": [], "absolute": _absolute(request) | _used(request, usage)}})
 
 
-def _all(request: Request) -> Usage:
-    each = request.services.store.servers.usage(None).values()
-    return Usage(sum(one.servers for one in each), 0, sum(one.vcpus for one in each), sum(one.memory_mib for one in each))
+def _projects(request: Request) -> tuple[str, ...] | None:
+    """Whose servers are counted: those of the project that is named, or of one's own; None: all, for an administrator who has no project."""
+    own, other = request.context.project_id, request.one("tenant_id")
+    if other is not None and other != own:
+        request.require("limits:other_project")
+        return (other,)
+    return (own,) if own else request.projects()
 
 
 def _absolute(request: Request) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def _selection(request: Request) -> Selection:
         sort=_NEWEST_FIRST if paged else _OLDEST_FIRST,
         limit=pages.limit(request),
         marker=request.one("marker"),
+        projects=_projects(request),
     )
 
 
@@ -52,11 +53,17 @@ def _equal(request: Request) -> dict[str, Any]:
     equal = {column: request.one(name) for name, column in _COLUMNS.items() if request.query.get(name)}
     if request.one("host"):
         equal.pop("source", None)  # Nova: host wins over source_compute
-    if not request.allows("os-migrations:index:all_projects"):
-        own = request.context.project_id
-        if equal.setdefault("project_id", own) != own:
-            request.require("os-migrations:index:all_projects")
     return equal
+
+
+def _projects(request: Request) -> tuple[str, ...] | None:
+    """Whose migrations are listed; None: all of them. Raises Forbidden for a project that is another's."""
+    if request.allows("os-migrations:index:all_projects"):
+        return None
+    own, asked = request.context.project_id, request.one("project_id")
+    if asked is not None and asked != own:
+        request.require("os-migrations:index:all_projects")
+    return (own,) if own else ()
 
 
 def _groups(request: Request) -> list[list[Conditions]]:

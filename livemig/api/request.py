@@ -79,10 +79,17 @@ class Request(webob.Request):
     def server(self) -> Server:
         """The server that the path names. Raises ServerNotFound, for one of a foreign project too."""
         server = self.services.store.servers.get(self.parameters["id"])
-        context = self.context
-        if not (context.is_admin or context.project_id == server.project_id):
-            raise exceptions.ServerNotFound(server=server.uuid)
+        seen = self.projects()
+        if seen is not None and server.project_id not in seen:
+            raise exceptions.ServerNotFound(server=self.parameters["id"])
         return server
+
+    def projects(self) -> tuple[str, ...] | None:
+        """The projects whose things are there for the client: its own, if it has one; None for an administrator, to whom all are."""
+        if self.context.is_admin:
+            return None
+        own = self.context.project_id
+        return (own,) if own else ()
 
 
 def _owner(target: Any) -> dict[str, str]:

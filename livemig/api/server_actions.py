@@ -17,7 +17,10 @@ from livemig.api.request import Request
 from livemig.api.schemas import server_actions as schemas
 from livemig.api.schemas import validation
 from livemig.api.schemas.validation import Versioned
+from livemig.db.engine import hurry
+from livemig.db.rows import OWNER as NOBODYS
 from livemig.facts import MigrationRequest, Outcome
+from livemig.policies import PREFIX
 from livemig.records import Migration, Server
 from livemig.states import Status
 
@@ -107,6 +110,8 @@ def _begin_and_wait(request: Request, server: Server, wanted: MigrationRequest) 
     try:
         services.conductor.live_migrate(request.context, migration.id)
     except exceptions.Unavailable as error:  # no conductor, or one that could not reach the database
+        if isinstance(error, exceptions.DatabaseUnavailable):
+            hurry()  # it has been waited for
         if _withdraw(request, migration, str(error)):
             raise
     except exceptions.LivemigError:
@@ -163,19 +168,33 @@ def perform(request: Request, deed: Deed) -> None:
     request.require(deed.rule, server)
     _unlocked(request, server)
     _in_state(server, deed.name, deed.states)
-    actions = request.services.store.actions
-    action = actions.start(server, deed.name, request.context)
+    action = request.services.store.actions.start(server, deed.name, request.context)
     try:
         request.services.conductor.perform(request.context, server.uuid, server.host, deed.deed)
     except exceptions.HypervisorError as error:
-        actions.finish(action, str(error))
-        LOG.error("Failed to %s server %s: %s", deed.name, server.uuid, error)
-        reason = str(error) if request.context.is_admin else "the hypervisor could not do it"
-        raise exceptions.ActionFailed(action=deed.name, server=server.uuid, reason=reason) from error
+        _take_down(request, action, str(error))
+        raise failed(request, deed.name, server, error) from error
     except exceptions.LivemigError as error:
-        actions.finish(action, str(error))
+        if isinstance(error, exceptions.DatabaseUnavailable):
+            hurry()  # it has been waited for
+        _take_down(request, action, str(error))
         raise
-    actions.finish(action)
+    _take_down(request, action)
+
+
+def failed(request: Request, action: str, server: Server, error: exceptions.HypervisorError) -> exceptions.ActionFailed:
+    """What is said when the hypervisor could not do it: its words are the log's and administrators'."""
+    LOG.error("Failed to %s server %s: %s", action, server.uuid, error)
+    reason = str(error) if request.context.is_admin else "the hypervisor could not do it"
+    return exceptions.ActionFailed(action=action, server=server.uuid, reason=reason)
+
+
+def _take_down(request: Request, action: int, failure: str | None = None) -> None:
+    """How an action ended. Without a database it is not known later; the answer is what came of it all the same."""
+    try:
+        request.services.store.actions.finish(action, failure)
+    except exceptions.DatabaseUnavailable as error:
+        LOG.warning("It was not taken down how action %s of request %s ended: %s", action, request.context.request_id, error.why)
 
 
 def reboot(request: Request, asked: dict[str, str]) -> None:
@@ -190,16 +209,37 @@ def lock(request: Request, asked: Any) -> None:
     reason = asked.get("locked_reason") if asked and request.version >= microversions.LOCKED_REASON else None
     server = request.server()
     request.require("os-lock-server:lock", server)
-    by = "owner" if server.user_id == request.context.user_id else "admin" if request.context.is_admin else "owner"
-    _record(request, server, "lock", lambda: request.services.store.servers.lock(server.uuid, by, reason))
+    by = _holder(request, server)
+    over = _ANY_LOCK if by == ADMIN else (None,)  # of a locked server its owner's lock is a 202, and changes nothing
+    _record(request, server, "lock", lambda: request.services.store.servers.lock(server.uuid, by, over, **({"locked_reason": reason} if reason else {})))
 
 
 def unlock(request: Request, _asked: Any) -> None:
+    """Of a lock that the other one holds only by another rule (nova/compute/api.py, is_expected_locked_by)."""
     server = request.server()
     request.require("os-lock-server:unlock", server)
-    if server.locked_by == "admin":
-        request.require("os-lock-server:unlock:unlock_override", server)
-    _record(request, server, "unlock", lambda: request.services.store.servers.lock(server.uuid, None))
+    by = _holder(request, server)
+    others = request.allows("os-lock-server:unlock:unlock_override", server)
+
+    def free() -> bool:
+        if request.services.store.servers.lock(server.uuid, None, _ANY_LOCK if others else (None, by), locked_reason=None):
+            return True
+        raise exceptions.Forbidden(rule=f"{PREFIX}os-lock-server:unlock:unlock_override")
+
+    _record(request, server, "unlock", free)
+
+
+OWNER, ADMIN = "owner", "admin"
+_ANY_LOCK = (None, OWNER, ADMIN)
+
+
+def _holder(request: Request, server: Server) -> str:
+    """As whom the client locks: the owner is of the server's project, with whatever role; anybody else is there as an administrator.
+
+    What nobody owns is that of administrators who have no project.
+    """
+    own = request.context.project_id or (NOBODYS if request.context.is_admin else None)
+    return OWNER if own == server.project_id else ADMIN
 
 
 def reset_state(request: Request, asked: dict[str, str]) -> None:
@@ -208,14 +248,15 @@ def reset_state(request: Request, asked: dict[str, str]) -> None:
     request.require("os-admin-actions:reset_state", server)
     servers = request.services.store.servers
     fault = {"code": 500, "message": "An administrator reset the state of this server.", "created": request.services.runtime.now().isoformat()}
-    resets: dict[str, Callable[[], None]] = {"error": lambda: servers.condemn(server.uuid, fault), "active": lambda: servers.reprieve(server.uuid)}
+    resets: dict[str, Callable[[], bool]] = {"error": lambda: servers.condemn(server.uuid, fault), "active": lambda: servers.reprieve(server.uuid)}
     _record(request, server, "resetState", resets[asked["state"]])
 
 
-def _record(request: Request, server: Server, name: str, do: Callable[[], None]) -> None:
-    do()
-    actions = request.services.store.actions
-    actions.finish(actions.start(server, name, request.context))
+def _record(request: Request, server: Server, name: str, do: Callable[[], bool]) -> None:
+    """Do it, and take down that it was asked for if it changed something."""
+    if do():
+        actions = request.services.store.actions
+        actions.finish(actions.start(server, name, request.context))
 
 
 def _unlocked(request: Request, server: Server) -> None:

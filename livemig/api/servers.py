@@ -8,10 +8,11 @@ from typing import Any
 
 import webob
 import webob.exc
+from oslo_log import log
 
 from livemig import exceptions, microversions
 from livemig.api import filters_of_servers as filters
-from livemig.api import pages
+from livemig.api import pages, server_actions
 from livemig.api.request import Request
 from livemig.api.views import diagnostics as diagnostics_view
 from livemig.api.views import links
@@ -19,6 +20,8 @@ from livemig.api.views import servers as view
 from livemig.db.rows import OWNER
 from livemig.db.selection import Selection
 from livemig.records import Server
+
+LOG = log.getLogger(__name__)
 
 
 def list_servers(request: Request) -> webob.Response:
@@ -44,7 +47,13 @@ def show_diagnostics(request: Request) -> webob.Response:
     request.require("os-server-diagnostics", server)
     if server.vm_state not in ("active", "paused"):
         raise exceptions.ServerInvalidState(server=server.uuid, action="get_diagnostics", attribute="vm_state", state=server.vm_state)
-    found = request.services.conductor.diagnostics(request.context, server.uuid, server.host)
+    try:
+        found = request.services.conductor.diagnostics(request.context, server.uuid, server.host)
+    except exceptions.HypervisorUnavailable as error:
+        LOG.warning("No diagnostics of server %s: %s", server.uuid, error)
+        raise exceptions.Unavailable from error
+    except exceptions.HypervisorError as error:
+        raise server_actions.failed(request, "get_diagnostics", server, error) from error
     show = diagnostics_view.standard if request.version >= microversions.DIAGNOSTICS else diagnostics_view.libvirt
     return webob.Response(json_body=show(server, found))
 
@@ -66,12 +75,8 @@ def _list(request: Request, path: str, rule: str) -> webob.Response:
 
 
 def _found(request: Request, selection: Selection) -> Sequence[Server]:
-    servers = request.services.store.servers
     try:
-        projects = selection.equal.get("project_id")
-        if selection.marker is not None and isinstance(projects, tuple) and servers.get(selection.marker).project_id not in projects:
-            raise exceptions.ServerNotFound(server=selection.marker)
-        return servers.find(selection)
+        return request.services.store.servers.find(selection)
     except exceptions.ServerNotFound:
         raise webob.exc.HTTPBadRequest(f"marker [{selection.marker}] not found") from None
 
@@ -85,21 +90,18 @@ def _shown(request: Request, servers: Sequence[Server], rule: str) -> list[dict[
 
 def _selection(request: Request, rule: str) -> Selection:
     asked = filters.asked(request)
-    whole = replace(filters.selection(request, asked), limit=pages.limit(request), marker=request.one("marker"))
-    project = _project(request, asked, rule)
-    if project is None:
-        return whole
-    # What nobody owns is the administrator's as well: so a server goes by its name without a word about projects.
-    mine = (project, OWNER) if request.context.is_admin else (project,)
-    return replace(whole, equal={**whole.equal, "project_id": mine})
+    whole = filters.selection(request, asked)
+    return replace(whole, limit=pages.limit(request), marker=request.one("marker"), projects=_projects(request, asked, rule))
 
 
-def _project(request: Request, asked: Mapping[str, Sequence[str]], rule: str) -> str | None:
-    """The one project whose servers are listed, None for all (nova/api/openstack/compute/servers.py, _get_servers)."""
-    own: str | None = request.context.project_id
+def _projects(request: Request, asked: Mapping[str, Sequence[str]], rule: str) -> tuple[str, ...] | None:
+    """The projects whose servers are listed, None for all (nova/api/openstack/compute/servers.py, _get_servers)."""
     if filters.everywhere(asked):
         request.require(f"servers:{rule}:get_all_tenants")
         return None
-    if request.context.is_admin and filters.project(asked):
+    own = request.context.project_id
+    if not request.context.is_admin:
+        return request.projects()
+    if not own or filters.project(asked):
         return None  # an administrator who names a project means that one
-    return own
+    return (own, OWNER)  # what nobody owns is the administrator's as well: so a server goes by its name without a word about projects

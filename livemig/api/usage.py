@@ -35,7 +35,7 @@ class Period:
 def list_usage(request: Request) -> webob.Response:
     request.require("os-simple-tenant-usage:list")
     period = _period(request)
-    servers = _servers(request, {})
+    servers = _servers(request, None)
     projects: dict[str, list[Server]] = {}
     for server in servers:
         projects.setdefault(server.project_id, []).append(server)
@@ -49,16 +49,16 @@ def show_usage(request: Request) -> webob.Response:
     project = request.parameters["project"]
     request.services.policies.require(request.context, "os-simple-tenant-usage:show", {"project_id": project})
     period = _period(request)
-    servers = _servers(request, {"project_id": project})
+    servers = _servers(request, (project,))
     body: dict[str, Any] = {"tenant_usage": _usage(project, servers, period, True)}
     _add_next(request, body, f"os-simple-tenant-usage/{project}", "tenant_usage_links", servers)
     return webob.Response(json_body=body)
 
 
-def _servers(request: Request, equal: dict[str, Any]) -> Sequence[Server]:
+def _servers(request: Request, projects: tuple[str, ...] | None) -> Sequence[Server]:
     paged = request.version >= microversions.USAGE_PAGES
     limit = pages.limit(request) if paged else None
-    selection = Selection(equal, sort=(("created_at", "asc"), ("uuid", "asc")), limit=limit, marker=request.one("marker"))
+    selection = Selection(sort=(("created_at", "asc"), ("uuid", "asc")), limit=limit, marker=request.one("marker"), projects=projects)
     try:
         return request.services.store.servers.find(selection)
     except exceptions.ServerNotFound:

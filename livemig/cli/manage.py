@@ -1,6 +1,8 @@
 """livemig-manage: what an operator does beside the API.
 
 livemig-manage db sync                bring the tables to the newest revision
+livemig-manage db purge --older-than DAYS [--dry-run]
+                                      remove migrations that ended longer ago, their event logs, and old actions on servers
 livemig-manage host list              the hosts as their watchers found them
 livemig-manage migration list         the migrations in progress
 livemig-manage migration events ID    a migration's event log
@@ -16,13 +18,16 @@ The exit status is 2 for what cannot be done, such as reading the database.
 from __future__ import annotations
 
 import json
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from oslo_config import cfg
 
 from livemig.cli import doctor, wiring
 from livemig.conductor.checks.hosts import dotted
+from livemig.conductor.purging import PAUSE_S
 from livemig.db.store import Store
 from livemig.runtime import ThreadRuntime
 
@@ -44,7 +49,7 @@ def _commands(parsers: Any) -> None:
     queue.set_defaults(action=_show_queue)
     doctor.add_to(parsers)
     nouns: dict[str, dict[str, tuple[Callable[[Store, Any], int | None], tuple[str, ...]]]] = {
-        "db": {"sync": (_sync, ())},
+        "db": {"sync": (_sync, ()), "purge": (_purge, ())},
         "host": {"list": (_list_hosts, ())},
         "migration": {"list": (_list_migrations, ()), "events": (_list_events, ("id",)), "end": (doctor.end_migration, ("id",))},
     }
@@ -55,6 +60,9 @@ def _commands(parsers: Any) -> None:
             command.set_defaults(action=action)
             for argument in arguments:
                 command.add_argument(argument, type=int)
+            if verb == "purge":
+                command.add_argument("--older-than", metavar="DAYS", type=_days, required=True, help="what ended so many days ago, or before: at least 1")
+                command.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
             if verb == "end":
                 word = command.add_mutually_exclusive_group(required=True)
                 word.add_argument("--on", metavar="HOST", help="the guest is there")
@@ -64,6 +72,29 @@ def _commands(parsers: Any) -> None:
 def _sync(store: Store, _conf: Any) -> None:
     store.database.upgrade()
     print("The tables are at the newest revision.")
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MOST_DAYS):
+        raise ArgumentTypeError(f"{text} is no number of days from 1 to {_MOST_DAYS}")
+    return int(text)
+
+
+_MOST_DAYS = 36_500
+
+
+def _purge(store: Store, conf: Any) -> None:
+    """Beside whatever runs: a few rows at a time."""
+    runtime = ThreadRuntime()
+    before = runtime.now() - timedelta(days=conf.command.older_than)
+
+    def pause() -> bool:
+        runtime.sleep(PAUSE_S)
+        return True
+
+    found = store.history.count(before) if conf.command.dry_run else store.history.purge(before, pause)
+    what = f"{found.migrations} migrations, {found.events} lines of their event logs and {found.actions} actions on servers"
+    print(f"{what} {'would be' if conf.command.dry_run else 'were'} removed.")
 
 
 def _list_hosts(store: Store, _conf: Any) -> None:

@@ -16,6 +16,7 @@ from oslo_log import log
 
 from livemig import conf as configuration
 from livemig import exceptions
+from livemig.api.auth import tell_without_roles
 from livemig.api.loading import load_application, load_server
 from livemig.api.request import Services
 from livemig.conductor.service import Conductor
@@ -45,7 +46,7 @@ def run(command: Callable[[Any], int | None], arguments: Sequence[str] | None, u
     except (configuration.ConfigurationError, exceptions.Misconfigured, cfg.Error) as error:
         print(f"livemig: {error}", file=sys.stderr)
     except exceptions.DatabaseUnavailable as error:
-        print(f"livemig: {error} ({str(error.__cause__).partition(chr(10))[0]})", file=sys.stderr)
+        print(f"livemig: {error} ({error.why})", file=sys.stderr)
     return unable
 
 
@@ -158,6 +159,7 @@ def _reload(conf: Any, conductor: Conductor, module: Any) -> None:
         if conf.libvirt.driver == "mock":
             module.reload(conf.mock.fleet)
         conductor.reload()
+        tell_without_roles(conf)
         LOG.info(READ_AGAIN)
     except Exception:
         LOG.exception("The configuration could not be read again; the former one stays in force")

@@ -41,7 +41,8 @@ class Deeds:
     def perform(self, server_uuid: str, host: str, deed: str) -> None:
         """Do it, and take down how the server is then. It takes the place of a stop that still waits for the guest.
 
-        Raises KeyError for what is not in DEEDS, ServerInvalidState when libvirt finds the guest in another state, HypervisorError for anything else.
+        Raises KeyError for what is not in DEEDS, ServerInvalidState when libvirt finds the guest in another state, or on its way, ServerNotFound when it is
+        gone, HypervisorError for anything else.
         """
         what, asked_at = DEEDS[deed], self._runtime.monotonic()
         hypervisor = self._at_home(server_uuid, host, what.action)
@@ -50,16 +51,24 @@ class Deeds:
         self._stops.pop(server_uuid, None)
         try:
             what.do(self, hypervisor, server_uuid)
+        except exceptions.DomainNotFound as error:  # it has left meanwhile
+            raise self._gone(server_uuid, host, what.action) from error
         except exceptions.NoJob as error:
             LOG.info("Server %s: cannot %s: %s", server_uuid, what.action, error)
-            state, _power_state = SHOWN[hypervisor.server(server_uuid).presence]
-            raise exceptions.ServerInvalidState(server=server_uuid, action=what.action, attribute="vm_state", state=state) from error
+            raise self._refused(hypervisor, server_uuid, what.action) from error
         finally:
             self._look(hypervisor, server_uuid)
 
     def diagnostics(self, server_uuid: str, host: str) -> Diagnostics:
         """What the server uses now. Raises as `perform`."""
-        return diagnose(self._at_home(server_uuid, host, "get_diagnostics"), server_uuid)
+        action = "get_diagnostics"
+        hypervisor = self._at_home(server_uuid, host, action)
+        try:
+            return diagnose(hypervisor, server_uuid)
+        except exceptions.DomainNotFound as error:  # it has left meanwhile
+            raise self._gone(server_uuid, host, action) from error
+        except exceptions.NoJob as error:
+            raise self._refused(hypervisor, server_uuid, action) from error
 
     def resume(self, hypervisor: Hypervisor, uuid: str) -> None:
         """From whatever it sleeps in."""
@@ -87,8 +96,9 @@ class Deeds:
     def _see_off(self, stop: Stop) -> None:
         """In a thread of its own: wait for a guest to go, and switch it off if it does not."""
         try:
-            if not stop.wait() and self._stops.get(stop.uuid) is stop:
-                self._switch_off(stop)
+            with self._inventory.holding(stop.hypervisor.name):
+                if not stop.wait() and self._stops.get(stop.uuid) is stop:
+                    self._switch_off(stop)
         except exceptions.LivemigError as error:
             LOG.warning("Server %s did not shut down, and was not switched off: %s", stop.uuid, error)
         finally:
@@ -112,23 +122,40 @@ class Deeds:
         return found[0].id if found else None
 
     def _at_home(self, uuid: str, host: str, action: str) -> Hypervisor:
-        """The hypervisor, on which the guest is and does not move. Raises ServerInvalidState, DomainNotFound or HypervisorUnavailable."""
+        """The hypervisor, on which the guest is and does not move. Raises ServerInvalidState, ServerNotFound or HypervisorUnavailable."""
 
         def find(hypervisor: Hypervisor) -> Hypervisor:
             presence = hypervisor.presence(uuid)
             if presence is Presence.UNKNOWN:
                 raise exceptions.HypervisorUnavailable(host=host, code=0, message="the host cannot be asked")
             if presence is Presence.ABSENT:
-                raise exceptions.DomainNotFound(host=host, code=0, message=f"server {uuid} is not there")
+                raise self._gone(uuid, host, action)
             if presence in BETWEEN or hypervisor.job(uuid) is not None:  # an incoming guest is asked for no job: it would block
                 raise exceptions.ServerInvalidState(server=uuid, action=action, attribute="task_state", state="migrating")
             return hypervisor
 
         return self._inventory.ask(host, find, _PATIENCE_S)
 
+    def _refused(self, hypervisor: Hypervisor, uuid: str, action: str) -> exceptions.LivemigError:
+        """What libvirt finds the guest in, when that is not a state for it."""
+        try:
+            presence = hypervisor.server(uuid).presence
+        except exceptions.DomainNotFound:
+            return self._gone(uuid, hypervisor.name, action)
+        if presence in BETWEEN:
+            return exceptions.ServerInvalidState(server=uuid, action=action, attribute="task_state", state="migrating")
+        return exceptions.ServerInvalidState(server=uuid, action=action, attribute="vm_state", state=SHOWN[presence][0])
+
+    def _gone(self, uuid: str, host: str, action: str) -> exceptions.LivemigError:
+        """Why a guest is not where whoever asks has been told: it moves, or has just moved; or it is gone, and its server's row soon will be."""
+        server = self._store.servers.get(uuid)
+        if server.task_state is None and server.host == host:
+            return exceptions.ServerNotFound(server=uuid)
+        return exceptions.ServerInvalidState(server=uuid, action=action, attribute="task_state", state="migrating")
+
     def _look(self, hypervisor: Hypervisor, uuid: str) -> None:
         """Have it taken down how the guest is, so that the answer finds it shown."""
-        watcher = self._inventory.get(hypervisor.name)
+        watcher = self._inventory.held(hypervisor.name)
         if watcher is None or not watcher.look(uuid):
             LOG.warning("Server %s is shown as it was until host %s is looked at again", uuid, hypervisor.name)
 

@@ -66,7 +66,7 @@ class Journal:
             return
         self._tell_iterations()
         times, pace.held = pace.held + 1, 0
-        self._write(kind, text if times == 1 else f"{text} ({times} times)", details)
+        self._write(kind, _counted(text, times), details)
 
     def note_once(self, kind: str, text: str, **details: object) -> bool:
         """False when it was said already."""
@@ -98,7 +98,7 @@ class Journal:
         for (kind, text), pace in self._paces.items():
             if pace.held:
                 times, pace.held = pace.held, 0
-                self._write(kind, f"{text} ({times} times)", pace.details)
+                self._write(kind, _counted(text, times), pace.details)
         self.flush()
 
     def _tell_iterations(self) -> None:
@@ -111,6 +111,10 @@ class Journal:
         uuid, server = self._migration.uuid, self._migration.server_uuid
         LOG.info("Migration %s of server %s: %s: %s", uuid, server, kind, text, migration=uuid, server=server, kind=kind, **details)
         self._lines.append((kind, text))
+
+
+def _counted(text: str, times: int) -> str:
+    return text if times == 1 else f"{text} ({times} times)"
 
 
 def despite_database(write: Callable[[], object]) -> bool:

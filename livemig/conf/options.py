@@ -122,8 +122,12 @@ API_OPTS = [
 
 HTTP_BASIC_OPTS = [
     cfg.StrOpt("user_file", help="Apache htpasswd file with bcrypt passwords (htpasswd -B), closed to others (chmod 640). Read again when it changes."),
-    cfg.DictOpt("roles", default={}, help="Roles of users, joined by +: alice:admin,bob:member+reader. A user who is not named is admin."),
-    cfg.DictOpt("projects", default={}, help="Projects of users: bob:PROJECT. A user who is not named has none, and needs none as admin."),
+    cfg.DictOpt(
+        "roles",
+        default={},
+        help="Roles of users, joined by +: alice:admin,bob:member+reader. A user of the file who is not named is refused (403), administrators too.",
+    ),
+    cfg.DictOpt("projects", default={}, help="Projects of users: bob:PROJECT. A user who is not named has none: only an administrator needs none."),
 ]
 
 CONDUCTOR_OPTS = [
@@ -141,6 +145,13 @@ CONDUCTOR_OPTS = [
         min=0,
         help="Seconds between two comparisons of the database with what the hosts say, for what no event has told. The first comes three "
         "lease_time after the start, when all is taken up that can be. 0: none.",
+    ),
+    cfg.IntOpt(
+        "purge_older_than",
+        default=0,
+        min=0,
+        help="Days after which ended migrations, their event logs and the actions on servers are removed, once a day, by one of the conductors. 0: never, but "
+        "by livemig-manage db purge.",
     ),
     cfg.FloatOpt("reconnect_max", default=5.0, min=0.1, help="Longest pause, in seconds, between two tries to connect to a host that is away."),
 ]

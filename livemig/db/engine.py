@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from threading import Lock
@@ -15,7 +18,7 @@ from alembic.script import ScriptDirectory
 from oslo_db import api as db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
-from sqlalchemy import URL, Engine, make_url, text
+from sqlalchemy import URL, Engine, event, make_url, text
 from sqlalchemy import exc as sqlalchemy_exceptions
 from sqlalchemy.orm import Session
 
@@ -24,6 +27,7 @@ from livemig.db import patterns
 
 T = TypeVar("T")
 
+_SQLITE_WAITS_S = 5.0  # for another process, unless the URL says otherwise (?timeout=)
 _PATIENCE_S = 30.0  # longer than a writer waits for another process (SQLite's 5 s), and than it takes to write down a thousand hosts that were just found
 
 
@@ -64,19 +68,83 @@ def _read(connection: str) -> URL:
     raise exceptions.Misconfigured(option="[database] connection", reason=reason)
 
 
+@dataclass(slots=True)
+class Patience:
+    """What somebody has left of the time that he would wait for the database: `left` seconds, by a clock of his."""
+
+    left: float
+    clock: Callable[[], float]
+
+    @contextmanager
+    def spent(self) -> Iterator[None]:
+        """What is done in it is waiting."""
+        began = self.clock()
+        try:
+            yield
+        finally:
+            self.left = max(0.0, self.left - (self.clock() - began))
+
+
+_PATIENT: ContextVar[Patience | None] = ContextVar("patient", default=None)
+
+
+@contextmanager
+def patient(seconds: float, clock: Callable[[], float]) -> Iterator[None]:
+    """All that is done in it, by this thread, waits for the database for so many seconds in the sum. Within another one, that one counts."""
+    if _PATIENT.get() is not None:
+        yield
+        return
+    token = _PATIENT.set(Patience(seconds, clock))
+    try:
+        yield
+    finally:
+        _PATIENT.reset(token)
+
+
+def hurry() -> None:
+    """Whoever is `patient` has waited long enough: what is still to be done is tried once."""
+    if patience := _PATIENT.get():
+        patience.left = 0.0
+
+
+class _File:
+    """An embedded database's file. Each transaction opens it: SQLite would make a new one, without tables, in place of one that was deleted."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._seen = False
+
+    def watch(self, engine: Engine) -> None:
+        """Have each connection wait as long as the thread would that asks for it, and refuse one to a file that is gone."""
+        event.listen(engine, "do_connect", self._open)
+
+    def _open(self, _dialect: Any, _record: Any, _arguments: Any, named: dict[str, Any]) -> None:
+        """SQLAlchemy connects with what is left in `named`."""
+        if patience := _PATIENT.get():
+            named["timeout"] = min(patience.left, float(named.get("timeout", _SQLITE_WAITS_S)))
+        there = self._path.exists()
+        if self._seen and not there:
+            raise sqlite3.OperationalError(f"unable to open database file: {self._path} is gone")
+        self._seen = there
+
+
 class Database:
     """Transactions on one database. `options` are oslo.db's ([database])."""
 
     def __init__(self, connection: str, **options: Any) -> None:
         self._facade = enginefacade.transaction_context()
         self._facade.append_on_engine_create(patterns.teach)
+        embedded = connection.startswith("sqlite")
+        path = make_url(connection).database if embedded else None
+        if path and path != ":memory:":
+            self._facade.append_on_engine_create(_File(path.removeprefix("file:")).watch)
         self._facade.configure(connection=bounded(connection), sqlite_fk=True, **options)
-        self._turn = Lock() if connection.startswith("sqlite") else None
+        self._turn = Lock() if embedded else None
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that writes. Its first statement must write: on SQLite, that takes the lock while waiting is still possible."""
-        with self._in_turn(), _translated(), self._facade.writer.using(_Thread()) as session:
+        with self._in_turn(), _waiting(), _translated(), self._facade.writer.using(_Thread()) as session:
             yield session
 
     @contextmanager
@@ -85,8 +153,11 @@ class Database:
         if self._turn is None:
             yield
             return
-        if not self._turn.acquire(timeout=_PATIENCE_S):
-            raise exceptions.DatabaseUnavailable
+        patience = _PATIENT.get()
+        with _waiting():
+            mine = self._turn.acquire(timeout=patience.left if patience else _PATIENCE_S)
+        if not mine:
+            raise exceptions.DatabaseUnavailable from TimeoutError("other transactions of this process hold it up")
         try:
             yield
         finally:
@@ -95,7 +166,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that only reads."""
-        with _translated(), self._facade.reader.using(_Thread()) as session:
+        with _waiting(), _translated(), self._facade.reader.using(_Thread()) as session:
             yield session
 
     @property
@@ -135,6 +206,16 @@ def _alembic() -> Config:
 
 
 @contextmanager
+def _waiting() -> Iterator[None]:
+    """What this thread does in it is at the cost of its patience."""
+    if patience := _PATIENT.get():
+        with patience.spent():
+            yield
+    else:
+        yield
+
+
+@contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
@@ -145,6 +226,8 @@ def _translated() -> Iterator[None]:
     except db_exception.DBError as error:
         if not _is_away(error.inner_exception):
             raise
+        raise exceptions.DatabaseUnavailable from error
+    except sqlite3.DatabaseError as error:  # of a connection that is being made
         raise exceptions.DatabaseUnavailable from error
 
 
@@ -180,11 +263,17 @@ _NUMBERS = frozenset(
 )
 
 
+# SQLite's own, and not of what it was given: the file is no database, or damaged; its tables are gone with the file that it was.
+_OF_THE_FILE = (sqlite3.DatabaseError, sqlite3.OperationalError)
+
+
 def _is_away(error: BaseException | None) -> bool:
     """Whether the driver's error under SQLAlchemy's says that the database, and not the statement, is what ails."""
     if isinstance(error, sqlalchemy_exceptions.InterfaceError):
         return True  # the connection was closed under the driver's feet
     original = getattr(error, "orig", None)
+    if type(original) in _OF_THE_FILE:
+        return True
     if next(iter(getattr(original, "args", ())), None) in _NUMBERS:
         return True
     state = getattr(original, "pgcode", None) or getattr(original, "sqlstate", None)

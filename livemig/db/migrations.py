@@ -95,7 +95,7 @@ class Migrations:
             marker = None
             if selection.marker is not None:
                 marker = session.scalars(select(migration).where(migration.uuid == selection.marker)).one_or_none()
-                if marker is None:
+                if marker is None or not selection.shows(marker.project_id):
                     raise exceptions.MigrationNotFound(migration=selection.marker)
             rows = session.scalars(paged(narrowed(select(migration), migration, selection), migration, selection, marker))
             return [to_migration(row) for row in rows]
@@ -219,7 +219,8 @@ class Migrations:
         if not self.enter(session, migration.id, outcome.status, owner, outcome.reason, before, **closed, **figures):
             return False
         result = SUCCESS if outcome.status is Status.COMPLETED else ERROR
-        action = update(models.Action).where(models.Action.migration_id == migration.id, models.Action.finished_at.is_(None))
+        row = models.Action
+        action = update(row).where(row.server_uuid == uuid, row.migration_id == migration.id, row.finished_at.is_(None))  # an index has the server
         session.execute(action.values(finished_at=now, updated_at=now, result=result, details=outcome.reason or None))
         for host, presence in (presences or {}).items():
             write_sightings(session, host, {uuid: presence})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Integer, and_, cast, false, or_, true
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 Conditions = Mapping[str, Any]  # column → its value (None: NULL), or a tuple of values of which it has any
 
@@ -16,7 +18,8 @@ Conditions = Mapping[str, Any]  # column → its value (None: NULL), or a tuple 
 class Selection:
     """All of `equal`, one of each group in `any_of` (an empty group: nothing), `patterns` found (column → regular expression), and changed in between.
 
-    `sort` is (column, "asc" or "desc") pairs, of which the last must be unique; `marker` is the row after which the page begins, by its uuid.
+    `sort` is (column, "asc" or "desc") pairs, of which the last must be unique; `marker` is the row after which the page begins, by its uuid. With `projects`,
+    only what is of these is there, and so it is with the marker; None: all.
     """
 
     equal: Conditions = field(default_factory=dict)
@@ -27,6 +30,33 @@ class Selection:
     sort: Sequence[tuple[str, str]] = (("created_at", "desc"), ("uuid", "desc"))
     limit: int | None = None
     marker: str | None = None
+    projects: Collection[str] | None = None
+
+    def shows(self, project: str) -> bool:
+        """Whether what is of a project is there."""
+        return self.projects is None or project in self.projects
+
+
+class _Exact(FunctionElement[str]):
+    """A column whose texts are compared letter by letter: by MariaDB's usual collation "shop", "Shop" and "shop " are the same."""
+
+    inherit_cache = True
+
+
+@compiles(_Exact)
+def _as_it_is(element: _Exact, compiler: Any, **words: Any) -> str:
+    return str(compiler.process(element.clauses, **words))
+
+
+@compiles(_Exact, "mysql", "mariadb")
+def _binary(element: _Exact, compiler: Any, **words: Any) -> str:
+    return f"BINARY CONVERT({compiler.process(element.clauses, **words)} USING utf8mb4)"  # as the connection has the other side
+
+
+def of_projects(column: Any, projects: Collection[str]) -> ColumnElement[bool]:
+    """The rows of these projects and of no other: by the index, and then exactly."""
+    names = list(projects)
+    return and_(column.in_(names), _Exact(column).in_(names))
 
 
 def narrowed(query: Any, model: Any, selection: Selection) -> Any:
@@ -34,6 +64,8 @@ def narrowed(query: Any, model: Any, selection: Selection) -> Any:
     rules = [_all(model, selection.equal)]
     rules += [or_(*(_all(model, conditions) for conditions in group)) if group else _never(model) for group in selection.any_of]
     rules += [getattr(model, column).regexp_match(pattern) for column, pattern in selection.patterns.items()]
+    if selection.projects is not None:
+        rules.append(of_projects(model.project_id, selection.projects))
     if selection.changed_since is not None:
         rules.append(model.updated_at >= selection.changed_since)
     if selection.changed_before is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, delete, func, insert, select, update
+from sqlalchemy import and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from livemig import exceptions
@@ -15,7 +15,7 @@ from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.patterns import searching
 from livemig.db.rows import from_server, to_flavor, to_server
-from livemig.db.selection import Selection, narrowed, paged
+from livemig.db.selection import Selection, narrowed, of_projects, paged
 from livemig.db.watches import Sight, may_write
 from livemig.facts import Flavor, Presence, ServerFacts
 from livemig.records import Member, Server, Usage
@@ -24,6 +24,7 @@ from livemig.states import Status
 from livemig.whereabouts import SHOWN, found_again, where
 
 _STATE = (models.Host.up, models.Host.forced_down, models.Host.disabled)
+_ACTIVE = func.sum(case((models.Server.vm_state.in_(("stopped", "error")), 0), else_=1))
 _SHOWN = select(models.Server, *_STATE).outerjoin(models.Host, and_(models.Host.name == models.Server.host, models.Host.configured))
 
 
@@ -48,7 +49,7 @@ class Servers:
             marker = None
             if selection.marker is not None:
                 marker = session.get(models.Server, selection.marker)
-                if marker is None:
+                if marker is None or not selection.shows(marker.project_id):
                     raise exceptions.ServerNotFound(server=selection.marker)
             query = paged(narrowed(_SHOWN, models.Server, selection), models.Server, selection, marker)
             return [to_server(*row) for row in session.execute(query)]
@@ -95,44 +96,58 @@ class Servers:
             return True
 
     @retried
-    def lock(self, uuid: str, by: str | None, reason: str | None = None) -> None:
-        """Lock a server for users (`by`: owner or admin), or unlock it (None). Raises ServerNotFound."""
-        self._set(uuid, locked_by=by, locked_reason=reason)
+    def lock(self, uuid: str, by: str | None, over: Collection[str | None], **reason: str | None) -> bool:
+        """Lock a server for users (`by`: owner or admin), or unlock it (None), if what locks it now is one of `over`.
 
-    @retried
-    def condemn(self, uuid: str, fault: Mapping[str, Any]) -> None:
-        """Show a server in error until `reprieve`. Raises ServerNotFound, or ServerInvalidState while it migrates."""
-        self._set(uuid, vm_state="error", condemned=True, fault=dict(fault))
-
-    @retried
-    def reprieve(self, uuid: str) -> None:
-        """Show a server again as the hosts have it, whatever it was in error for. Raises as `condemn`."""
-        self._set(uuid, condemned=False, lost=False, fault=None, then_follow=True)
-
-    def _set(self, uuid: str, then_follow: bool = False, **values: Any) -> None:
+        The `locked_reason` stays as it is if none is given. False when something else locks it. Raises ServerNotFound.
+        """
         server = models.Server
-        idle = () if "locked_by" in values else (server.task_state.is_(None),)
-        now = self._runtime.now()
+        rule = or_(*(server.locked_by.is_(each) if each is None else server.locked_by == each for each in over))
         with self._database.write() as session:
-            if not session.execute(update(server).where(server.uuid == uuid, *idle).values(updated_at=now, **values)).rowcount:  # type: ignore[attr-defined]
+            values = {"locked_by": by, "updated_at": self._runtime.now(), **reason}
+            if session.execute(update(server).where(server.uuid == uuid, rule).values(**values)).rowcount:  # type: ignore[attr-defined]
+                return True
+            if session.get(server, uuid) is None:
+                raise exceptions.ServerNotFound(server=uuid)
+            return False
+
+    @retried
+    def condemn(self, uuid: str, fault: Mapping[str, Any]) -> bool:
+        """Show a server in error until `reprieve`; True. Raises ServerNotFound, or ServerInvalidState while it migrates."""
+        return self._set(uuid, vm_state="error", condemned=True, fault=dict(fault))
+
+    @retried
+    def reprieve(self, uuid: str) -> bool:
+        """Show a server again as the hosts have it, whatever it was in error for; True. Raises as `condemn`."""
+        return self._set(uuid, condemned=False, lost=False, fault=None, then_follow=True)
+
+    def _set(self, uuid: str, then_follow: bool = False, **values: Any) -> bool:
+        server, now = models.Server, self._runtime.now()
+        with self._database.write() as session:
+            if not session.execute(update(server).where(server.uuid == uuid, server.task_state.is_(None)).values(updated_at=now, **values)).rowcount:  # type: ignore[attr-defined]
                 row = session.get(server, uuid)
                 if row is None:
                     raise exceptions.ServerNotFound(server=uuid)
                 raise exceptions.ServerInvalidState(server=uuid, action="os-resetState", attribute="task_state", state=row.task_state)
             if then_follow:
                 follow(session, now, [uuid])
+            return True
 
-    def usage(self, project: str | None) -> Mapping[str, Usage]:
-        """What the servers of each project (None: of all) add up to, by project."""
+    def usage(self, projects: Collection[str] | None) -> Usage:
+        """What the servers of these projects (None: of all) add up to."""
+        server = models.Server
+        query = select(func.count(), _ACTIVE, func.sum(server.vcpus), func.sum(server.memory_mib))
+        if projects is not None:
+            query = query.where(of_projects(server.project_id, projects))
         with self._database.read() as session:
-            return sums(session, models.Server.project_id, None if project is None else [project])
+            return Usage(*(int(figure or 0) for figure in session.execute(query).one()))
 
-    def flavors(self, project: str | None) -> Sequence[Flavor]:
-        """The flavors of a project's servers (None: of all), by id; where servers disagree on what is behind an id, one speaks for all."""
+    def flavors(self, projects: Collection[str] | None) -> Sequence[Flavor]:
+        """The flavors of these projects' servers (None: of all), by id; where servers disagree on what is behind an id, one speaks for all."""
         server = models.Server
         one_of_each = select(func.min(server.uuid)).group_by(server.flavor_id)
-        if project is not None:
-            one_of_each = one_of_each.where(server.project_id == project)
+        if projects is not None:
+            one_of_each = one_of_each.where(of_projects(server.project_id, projects))
         with self._database.read() as session:
             rows = session.scalars(select(server).where(server.uuid.in_(one_of_each)).order_by(server.flavor_id))
             return [to_flavor(row) for row in rows]
@@ -145,8 +160,7 @@ class Servers:
 def sums(session: Session, key: InstrumentedAttribute[str], keys: Iterable[str] | None) -> dict[str, Usage]:
     """What servers add up to, by a column; only those with one of `keys` in it, if they are given."""
     server = models.Server
-    active = func.sum(case((server.vm_state.in_(("stopped", "error")), 0), else_=1))
-    query = select(key, func.count(), active, func.sum(server.vcpus), func.sum(server.memory_mib)).group_by(key)
+    query = select(key, func.count(), _ACTIVE, func.sum(server.vcpus), func.sum(server.memory_mib)).group_by(key)
     if keys is not None:
         query = query.where(key.in_(list(keys)))
     return {name: Usage(*map(int, figures)) for name, *figures in session.execute(query)}

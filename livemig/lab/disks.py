@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import glob
 import random
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from livemig.lab import storage
-from livemig.lab.host import IMAGES, VOLUMES, Host
+from livemig.lab.host import IMAGES, NAMESPACE, VOLUMES, Host
 from livemig.lab.shell import LabError
 
 BLOCK = 65536
@@ -70,10 +71,11 @@ class Disk:
         return "sr0" if self.cdrom else self.device
 
     def image(self, guest: str, shared: Path) -> Path:
-        """Where its image is, as the guest's host sees it."""
+        """Where its image is, as the guest's host sees it. A CD-ROM is the guest's own, as a config drive is: it lies in a directory of the guest's UUID."""
         if self.kind in ("block", "lun"):
             return Path(VOLUMES) / _name(guest, self.device)
-        return self._place(shared) / f"{guest}.{self.device}.{'iso' if self.cdrom else self.format}"
+        name = f"{guest}.{self.device}.{'iso' if self.cdrom else self.format}"
+        return self._place(shared) / guest_uuid(guest) / name if self.cdrom else self._place(shared) / name
 
     def base(self, guest: str, shared: Path) -> Path:
         """Where its backing file is."""
@@ -102,6 +104,7 @@ class Disk:
         elif self.kind == "nbd":
             server.serve(name, self._empty(image), shared.parent / SERVED / f"{name}.log")
         elif self.cdrom:
+            host.path(str(image)).parent.mkdir(exist_ok=True)
             host.path(str(image)).write_bytes(iso(guest, self.size_mib))
         else:
             self._make_file(host, image, guest, shared)
@@ -159,6 +162,11 @@ def remove(guest: str, shared: Path, hosts: Sequence[Host], server: storage.NbdS
     for place in places:
         for file in place.glob(f"{glob.escape(guest)}.[sv]d[a-h]*"):
             file.unlink(missing_ok=True)
+
+
+def guest_uuid(guest: str) -> str:
+    """That of the guest of that name."""
+    return str(uuid.uuid5(NAMESPACE, guest))
 
 
 def block(name: str, number: int) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +14,8 @@ from xml.sax.saxutils import escape
 
 from livemig.lab import disks as guest_disks
 from livemig.lab import firmware
-from livemig.lab.disks import CONTROLLER, Disk
-from livemig.lab.host import CONSOLES, NAMESPACE, Host
+from livemig.lab.disks import CONTROLLER, Disk, guest_uuid
+from livemig.lab.host import CONSOLES, IMAGES, Host
 from livemig.lab.kernel import Boot
 from livemig.lab.shell import LabError
 from livemig.lab.storage import NbdServer
@@ -57,7 +57,7 @@ class Guest:
 
     def __init__(self, name: str, shared: Path, hosts: Sequence[Host], runtime: Runtime) -> None:
         self.name = name
-        self.uuid = str(uuid.uuid5(NAMESPACE, name))
+        self.uuid = guest_uuid(name)
         self.log = shared / f"{name}.log"
         self._shared = shared
         self._hosts = hosts
@@ -148,6 +148,8 @@ class Guest:
             firmware.remove(host, self.name, self.uuid)
         if self._hosts:
             guest_disks.remove(self.name, self._shared, self._hosts, self._server())
+        for place in (self._shared, *(host.path(f"{IMAGES}/") for host in self._hosts)):
+            shutil.rmtree(place / self.uuid, ignore_errors=True)
         self.log.unlink(missing_ok=True)
 
     @property

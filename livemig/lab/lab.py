@@ -150,7 +150,7 @@ class Lab:
         return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups, *([GUARDED_CONFIG] if loses_writes(hosts) else [])])
 
     def leftovers(self) -> list[str]:
-        """What nobody should have left: pools, domains of no guest, and files where images are that no domain on that host uses.
+        """What nobody should have left: pools, domains of no guest, and files and directories where images are that no domain on that host uses.
 
         A backing file is nobody's: it may stay where a guest was.
         """
@@ -159,7 +159,8 @@ class Lab:
             found += [f"pool {name} on {host.name}" for name in host.virsh("pool-list", "--all", "--name").split()]
             names = host.virsh("list", "--all", "--name").split()
             found += [f"domain {name} on {host.name}" for name in names if name not in {guest.name for guest in self.guests}]
-            used |= {host.path(path) for name in names for path in FILE.findall(host.virsh("dumpxml", name))}
+            files = [host.path(path) for name in names for path in FILE.findall(host.virsh("dumpxml", name))]
+            used |= {*files, *(path.parent for path in files)}
         places = [self.shared, *(host.path(f"{IMAGES}/") for host in self.hosts)]
         files = [path for place in places for path in place.iterdir() if path not in used and path.suffix not in (".log", BASE)]
         ours = {guest.name for guest in self.guests}

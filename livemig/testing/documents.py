@@ -302,7 +302,7 @@ def pool(what: Pool) -> str:
   <source>
   </source>
   <target>
-    <path>{escape(what.directory.path)}</path>
+    <path>{escape(what.path)}</path>
   </target>
 </pool>
 """
@@ -314,7 +314,8 @@ def volume(path: str, name: str, file: File) -> str:
     backing = ""
     if file.backing:
         backing = f"  <backingStore>\n    <path>{escape(file.backing[0])}</path>\n    <format type='{file.backing[1]}'/>\n  </backingStore>\n"
-    return f"""<volume type='file'>
+    changed = f"{file.changed // 10**9}.{file.changed % 10**9:09}"
+    return f"""<volume type='{"dir" if file.format == "dir" else "file"}'>
   <name>{escape(name)}</name>
   <key>{escape(path)}</key>
   <capacity unit='bytes'>{file.capacity}</capacity>
@@ -328,6 +329,12 @@ def volume(path: str, name: str, file: File) -> str:
       <owner>{owner}</owner>
       <group>{group}</group>
     </permissions>
+    <timestamps>
+      <atime>{changed}</atime>
+      <mtime>{changed}</mtime>
+      <ctime>{changed}</ctime>
+      <btime>0</btime>
+    </timestamps>
   </target>
 {backing}</volume>
 """

@@ -200,7 +200,8 @@ def test_the_same_is_found_out_once(file: Path) -> None:
 
 @pytest.fixture
 def world(tmp_path: Path, file: Path) -> Iterator[World]:
-    with World(tmp_path, api__auth_strategy="http_basic", http_basic__user_file=str(file), api__threads=2) as world:
+    roles = {"alice": "admin", "bob": "admin"}
+    with World(tmp_path, api__auth_strategy="http_basic", http_basic__user_file=str(file), http_basic__roles=roles, api__threads=2) as world:
         yield world
 
 

@@ -74,7 +74,7 @@ def strategies(here: Here) -> dict[str, tuple[str, Mapping[str, str]]]:
     file.chmod(0o600)
     keystone = f"auth_type = password\nauth_url = http://127.0.0.1:{free()}/v3\nusername = livemig\npassword = {KEYSTONE}\nhttp_request_max_retries = 0\n"
     return {
-        "http_basic": (f"[api]\nauth_strategy = http_basic\n[http_basic]\nuser_file = {file}\n", {"Authorization": BASIC}),
+        "http_basic": (f"[api]\nauth_strategy = http_basic\n[http_basic]\nuser_file = {file}\nroles = alice:admin\n", {"Authorization": BASIC}),
         "keystone": (f"[api]\nauth_strategy = keystone\n[keystone_authtoken]\n{keystone}", {"X-Auth-Token": TOKEN}),
     }
 

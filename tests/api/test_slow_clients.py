@@ -202,9 +202,73 @@ BOUNDS: dict[str, tuple[bytes, int, bytes]] = {
     "no number": (POST.replace(b"1000", b"abc"), 400, b"Bad Request"),
     "a negative number": (POST.replace(b"1000", b"-1"), 400, b"Bad Request"),
     "two lengths": (POST.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\n"), 400, b"Bad Request"),
-    "an unknown coding": (POST.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: gzip\r\n\r\n"), 501, b"Not Implemented"),
+    "an unknown coding": (CHUNKED.replace(b"chunked", b"gzip"), 501, b"Not Implemented"),
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, b"Bad Request"),
 }
+
+
+def with_header(request: bytes, *lines: bytes) -> bytes:
+    return request.replace(b"Host: localhost\r\n", b"Host: localhost\r\n" + b"".join(line + b"\r\n" for line in lines))
+
+
+# What a proxy may take for another request than this server does, or for one to another name.
+SMUGGLED = {
+    "a length and a coding": with_header(CHUNKED, b"Content-Length: 5"),
+    "a coding and a length": POST.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "a length and a coding that is none": with_header(CHUNKED.replace(b"chunked", b"identity"), b"content-length: 5"),
+    "a length and an empty coding": with_header(CHUNKED.replace(b"chunked", b""), b"Content-Length: 5"),
+    "a length of 0 and a coding": with_header(CHUNKED, b"Content-Length: 0"),
+    "two codings": with_header(CHUNKED, b"Transfer-Encoding: chunked"),
+    "two in one": CHUNKED.replace(b"chunked", b"chunked, chunked"),
+    "an empty coding": CHUNKED.replace(b"chunked", b""),
+    "a coding of old": CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "a coding in a GET": GET.replace(b"\r\n", b"\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n", 1) + b"\r\n",
+    "a space before the colon": with_header(CHUNKED, b"Content-Length : 5"),
+    "no Host": GET.replace(b"Host: localhost\r\n", b"") + b"\r\n",
+    "no Host with a body": POST.replace(b"Host: localhost\r\n", b""),
+    "an absolute path without Host": GET.replace(b"GET /", b"GET http://localhost/").replace(b"Host: localhost\r\n", b"") + b"\r\n",
+    "two": with_header(GET, b"Host: localhost") + b"\r\n",
+    "two in old": with_header(GET, b"host: other").replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n",
+    "two in one line": GET.replace(b"localhost", b"localhost, other") + b"\r\n",
+    "two words": GET.replace(b"localhost", b"localhost other") + b"\r\n",
+    "a path": GET.replace(b"localhost", b"localhost/x") + b"\r\n",
+    "a user": GET.replace(b"localhost", b"me@localhost") + b"\r\n",
+    "no version that there is": GET.replace(b"HTTP/1.1", b"HTTP/1.2").replace(b"Host: localhost\r\n", b"") + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("case", SMUGGLED)
+def test_what_may_be_read_in_two_ways(server: Server, case: str) -> None:
+    """It is refused, and whatever comes behind it on that connection is no request."""
+    behind = b"0\r\n\r\nGET /v2.1/servers HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with closing(server.connect()) as connection:
+        with suppress(OSError):
+            connection.sendall(SMUGGLED[case] + behind)
+        answer = b""
+        with suppress(ConnectionResetError):  # with what was not read
+            while part := connection.recv(65536):
+                answer += part
+    assert answer.startswith((b"HTTP/1.1 400 Bad Request\r\n", b"HTTP/1.0 400 Bad Request\r\n")), answer
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.count(b"HTTP/1.") == 1 and b'"servers"' not in answer
+
+
+RIGHT = {
+    "a length": POST.replace(b"1000", b"16") + b'{"os-stop":null}',
+    "a coding": CHUNKED + b'10\r\n{"os-stop":null}\r\n0\r\n\r\n',
+    "a coding in capitals": CHUNKED.replace(b"chunked", b"Chunked") + b'10\r\n{"os-stop":null}\r\n0\r\n\r\n',
+    "a name and a port": GET.replace(b"localhost", b"localhost:8774") + b"\r\n",
+    "an address": GET.replace(b"localhost", b"127.0.0.1:8774") + b"\r\n",
+    "one of IPv6": GET.replace(b"localhost", b"[::1]:8774") + b"\r\n",
+    "no name": GET.replace(b" localhost", b"") + b"\r\n",
+    "of old, without Host": GET.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: localhost\r\n", b"") + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_what_is_right_goes_on(server: Server, case: str) -> None:
+    request = with_header(RIGHT[case], b"Connection: close") if b"Host: localhost\r\n" in RIGHT[case] else RIGHT[case].replace(b"\r\n", b"\r\n" + END, 1)
+    assert said(server, request)[0] in (200, 404)
 
 
 @pytest.mark.parametrize("case", BOUNDS)

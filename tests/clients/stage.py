@@ -183,7 +183,7 @@ def _none(_directory: Path, _keystone: Keystone | None) -> str:
 def _http_basic(directory: Path, _keystone: Keystone | None) -> str:
     (directory / "htpasswd").write_text("".join(f"{user}:{BCRYPT}\n" for user in ("admin", *DEMO)))
     (directory / "htpasswd").chmod(0o600)
-    roles, projects = (",".join(pairs) for pairs in ([f"{user}:{user}" for user in DEMO], [f"{user}:demo" for user in DEMO]))
+    roles, projects = (",".join(pairs) for pairs in ([f"{user}:{user}" for user in ("admin", *DEMO)], [f"{user}:demo" for user in DEMO]))
     return f"\n[api]\nauth_strategy = http_basic\n[http_basic]\nuser_file = {directory}/htpasswd\nroles = {roles}\nprojects = {projects}\n"
 
 

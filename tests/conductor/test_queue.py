@@ -424,7 +424,7 @@ def test_a_guest_starts_with_its_host_as_before(service: Service, starts: bool) 
     key = "livemig:affinity_group"
     add(service, metadata=member(key, "shop"))
     service.fleet.hosts["node1"].domains[WEB].autostart = starts
-    service.store.servers.lock(WEB, "admin", "audit")
+    service.store.servers.lock(WEB, "admin", (None,), locked_reason="audit")
     ask(service, WEB, "node2")
     assert service.wait_idle(WEB).status is Status.COMPLETED
     service.runtime.sleep(2)

@@ -24,6 +24,7 @@ from livemig.conductor.spread import spread
 from livemig.conf import Limits
 from livemig.db import models, patterns
 from livemig.db.engine import Database
+from livemig.db.history import Sum
 from livemig.db.selection import Selection
 from livemig.db.store import Store
 from livemig.facts import Outcome, Presence, ServerFacts
@@ -32,7 +33,7 @@ from livemig.runtime import ThreadRuntime
 from livemig.states import ADMITTED, Status
 from tests.lab.deployment import database as restartable
 from tests.lab.deployment import mariadb, postgresql
-from tests.unit import test_db, test_inspection, test_watches
+from tests.unit import test_db, test_history, test_inspection, test_watches
 from tests.unit.rows import US, accepted, begin, lead_to, see, take_all
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
@@ -123,7 +124,7 @@ def _again(module: ModuleType) -> dict[str, Any]:
     return {name: each for name, each in tests.items() if (given := inspect.signature(each).parameters) and "store" in given and "runtime" not in given}
 
 
-globals().update(_again(test_db) | _again(test_watches) | _again(test_inspection))
+globals().update(_again(test_db) | _again(test_watches) | _again(test_inspection) | _again(test_history))
 
 
 # Clocks
@@ -310,6 +311,65 @@ def test_a_pattern_that_an_engine_would_never_finish(store: Store) -> None:
     with pytest.raises(exceptions.InvalidPattern, match="regular expression of the database"):
         store.servers.find(Selection(patterns={"name": "("}))
     assert len(store.servers.find(Selection(patterns={"name": "^a+!$"}))) == 300
+
+
+# History
+
+
+@pytest.mark.timeout(300)
+def test_a_purge_beside_conductors_that_work(store: Store) -> None:
+    """Migrations begin and end while what has ended is removed, by two at once: what is open stays as it is, and in the end only the last are left."""
+    over = RUNTIME.event()
+    ended = [0] * 4
+
+    def conduct(number: int) -> None:
+        server = f"s{number}"
+        see(store, "a", server, Presence.RUNNING)
+        for _ in range(25):
+            migration = begin(store, server, seconds=0)
+            assert store.migrations.claim(migration.id, US, 60)
+            lead_to(store, migration, Status.RUNNING, US)
+            store.migrations.record(migration.id, *(("source", f"iteration {each}") for each in range(30)))
+            assert store.migrations.finish(migration, Outcome(Status.COMPLETED, "a"), US, {"a": Presence.RUNNING})
+            ended[number] += 1
+        if sum(ended) == 100:
+            over.set()
+
+    def purge() -> Sum:
+        done = Sum()
+        while not over.is_set():
+            done += store.history.purge(RUNTIME.now() + timedelta(days=1), lambda: not over.wait(0.005))
+        return done
+
+    *_conducted, first, second = together(*(partial(conduct, number) for number in range(4)), purge, purge)
+    rest = store.history.purge(RUNTIME.now() + timedelta(days=1), lambda: True)
+    assert first.migrations + second.migrations + rest.migrations == 96
+    left = store.migrations.find(Selection(sort=(("id", "asc"),)))
+    assert sorted(each.server_uuid for each in left) == [f"s{number}" for number in range(4)]
+    assert store.history.count(RUNTIME.now() + timedelta(days=1)) == Sum()
+
+
+def test_projects_are_told_apart_letter_by_letter(store: Store) -> None:
+    """By MariaDB's usual collation these are all the same."""
+    names = ["shop", "SHOP", "shop ", "Shöp", "shöp", "bank"]
+    store.servers.see("a", [ServerFacts(f"s{number}", f"s{number}", Presence.RUNNING, project_id=name, vcpus=1 + number) for number, name in enumerate(names)])
+    for number, name in enumerate(names):
+        mine = (name,)
+        assert [each.uuid for each in store.servers.find(Selection(projects=mine))] == [f"s{number}"], name
+        assert store.servers.usage(mine).vcpus == 1 + number
+        assert [each.vcpus for each in store.servers.flavors(mine)] == [1 + number]
+        with pytest.raises(exceptions.ServerNotFound):
+            store.servers.find(Selection(projects=mine, marker=f"s{(number + 1) % len(names)}"))
+    assert store.servers.usage(()).servers == 0 == len(store.servers.flavors(())) == len(store.servers.find(Selection(projects=())))
+    assert store.servers.usage(None).servers == len(names)
+
+
+def test_one_of_many_conductors_purges(store: Store) -> None:
+    """The row of the mutex is there, or made by all at once."""
+    with store.database.write() as session:
+        session.execute(delete(models.Mutex).where(models.Mutex.name == "purge"))
+    for allowed in (1, 0):
+        assert together(*(partial(store.history.may_begin, 3600) for _ in range(8))).count(True) == allowed
 
 
 # A server that goes away

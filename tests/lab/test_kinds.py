@@ -52,7 +52,7 @@ def loops() -> list[str]:
     ("words", "type_", "options"),
     [
         ("block,16", "block", ("--copy-storage-all",)),
-        ("lun,16", "block", ("--unsafe",)),
+        ("lun,16", "block", ()),
         ("nbd,16", "network", ()),
     ],
     ids=lambda value: value.partition(",")[0] if isinstance(value, str) else "",

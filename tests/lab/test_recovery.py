@@ -36,9 +36,9 @@ def test_post_copy_by_force_complete(stage: Stage, guest: Guest) -> None:
 
 def test_post_copy_by_policy(stage: Stage, guest: Guest) -> None:
     """A guest that dirties faster than the link: after one iteration without progress it is switched over."""
-    host_of(guest).slow(200)
+    host_of(guest).slow(60)
     stage.configure(options(policy="post-copy"))
-    guest.set_dirty(40)
+    guest.set_dirty(20)
     stage.begin(guest)
     stage.told(guest, "post-copy")
     guest.set_dirty(0)

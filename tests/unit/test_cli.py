@@ -113,6 +113,15 @@ def test_a_database_that_is_away_is_one_line(here: Here, capsys: pytest.CaptureF
     assert "The database is unavailable" in line and "unable to open database file" in line
 
 
+@pytest.mark.parametrize("main", [livemig_all.main, conductor.main], ids=["all", "conductor"])
+def test_a_damaged_database_ends_the_command(here: Here, capsys: pytest.CaptureFixture[str], main: Callable[[list[str]], int]) -> None:
+    path = Path(here.database.removeprefix("sqlite:///"))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"this is no database " * 1000)
+    said = refused(main, here, capsys)
+    assert said == ("livemig: The database is unavailable at this time. Nothing was changed; try again later. ((sqlite3.DatabaseError) file is not a database)")
+
+
 # What the services refuse
 
 

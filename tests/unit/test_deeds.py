@@ -160,10 +160,48 @@ def test_nobody_touches_a_guest_that_is_being_moved(stage: Stage, deed: str) -> 
     assert stage.service.wait_idle(WEB).status == "completed"
 
 
-def test_a_server_that_is_not_there(stage: Stage) -> None:
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_server_that_is_not_there_any_more(stage: Stage, deed: str) -> None:
+    """Who asks was told of a host from which the guest has just been moved; or the guest is gone."""
+    web = stage.have()
+    assert stage.refused(deed, "node2").endswith("while it is in task_state migrating")
+    with pytest.raises(exceptions.ServerInvalidState, match="migrating"):
+        stage.deeds.diagnostics(WEB, "node2")
+    del web.host.domains[WEB]
+    with pytest.raises(exceptions.ServerNotFound):
+        stage.do(deed)
+    with pytest.raises(exceptions.ServerNotFound):
+        stage.deeds.diagnostics(WEB, "node1")
+
+
+@pytest.mark.parametrize("path", ["diagnostics", "pause", "reboot"])
+def test_the_answer_while_it_switches_over(stage: Stage, path: str) -> None:
+    """It was at the source when the API looked, and is at the destination when the conductor does."""
+    stage.have(dirty_mib_s=1)
+    service = stage.service
+    client: Any = service.services.conductor
+    answers = {name: getattr(client, name) for name in ("diagnostics", "perform")}
+
+    def later(name: str, *arguments: Any) -> Any:
+        assert service.live_migrate(WEB).status_int == 202
+        service.wait_idle(WEB)
+        return answers[name](*arguments)
+
+    client.diagnostics = lambda *arguments: later("diagnostics", *arguments)
+    client.perform = lambda *arguments: later("perform", *arguments)
+    if path == "diagnostics":
+        answer = service.request("GET", f"/v2.1/servers/{WEB}/diagnostics")
+    else:
+        answer = service.request("POST", f"/v2.1/servers/{WEB}/action", json={path: {"type": "HARD"} if path == "reboot" else None})
+    assert answer.status_int == 409
+    assert answer.json["conflictingRequest"]["message"].endswith(f"instance {WEB} while it is in task_state migrating")
+
+
+def test_diagnostics_of_a_host_that_is_away(stage: Stage) -> None:
     stage.have()
-    with pytest.raises(exceptions.DomainNotFound):
-        stage.do("pause", "node2")
+    stage.node1.up = False
+    stage.runtime.sleep(1)
+    assert stage.service.request("GET", f"/v2.1/servers/{WEB}/diagnostics").status_int == 503
 
 
 @pytest.mark.parametrize("host", ["node1", "nowhere"])

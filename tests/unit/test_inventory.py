@@ -145,10 +145,11 @@ def test_a_changed_configuration_is_followed(service: Service) -> None:
     service.runtime.sleep(3)
     after = {name: service.conductor.inventory.get(name) for name in before}
     assert after["node1"] is before["node1"]
-    assert after["node2"] is not before["node2"] and after["node2"] is not None and after["node2"].hypervisor.connected
+    assert after["node2"] is not None and after["node2"].hypervisor.connected
+    assert after["node2"].hypervisor.uri == "qemu+tls://node2/system"
     assert after["node3"] is None
     assert [host.name for host in service.store.hosts.all()] == ["node1", "node2"]
-    former = before["node2"]
+    former = before["node3"]
     assert former is not None and not former.hypervisor.connected
     assert shown(service) == ("active", "node1")
 

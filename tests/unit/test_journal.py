@@ -95,3 +95,12 @@ def test_the_json_of_the_log_has_them(journal: Journal, caplog: pytest.LogCaptur
     journal.note("verdict", "the guest is on the destination", verdict="COMPLETED")
     written = json.loads(JSONFormatter().format(caplog.records[-1]))
     assert (written["extra"]["kind"], written["extra"]["verdict"]) == ("verdict", "COMPLETED")
+
+
+def test_a_single_line_that_was_held_back_is_told_without_a_number(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for _ in range(12):
+        journal.note("libvirt", "it returned")
+    told = len(caplog.messages)
+    journal.close()
+    assert (told, caplog.messages[-1]) == (11, caplog.messages[0]), caplog.messages

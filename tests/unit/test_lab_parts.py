@@ -114,7 +114,7 @@ def test_domain() -> None:
     assert parts == [
         ("disk", "/var/lib/libvirt/images/a.vda.qcow2", "qcow2", "vda"),
         ("disk", "/srv/it's <here>/a.vdb.raw", "raw", "vdb"),
-        ("cdrom", "/var/lib/libvirt/images/a.sdc.iso", "raw", "sdc"),
+        ("cdrom", f"/var/lib/libvirt/images/{guest.uuid}/a.sdc.iso", "raw", "sdc"),
     ]
     assert [disk.find("readonly") is not None for disk in domain.iter("disk")] == [False, False, True]
     assert domain.findtext("uuid") == guest.uuid == Guest("a", Path("/srv"), [], ThreadRuntime()).uuid
