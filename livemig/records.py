@@ -167,7 +167,8 @@ class Action:
 @dataclass(frozen=True, slots=True)
 class LeftFile:
     """A file that is to be removed from a host once its migration has ended: `after` it has "completed" (the source's copy) or "failed" (what was made);
-    "now" when that has begun, "planned" while it is not even made."""
+    "now" when that has begun, "planned" while it is not even made. The source's copy is "proven" once the destination's is known to be whole; what is "kept"
+    stays, since it is not provably livemig's to remove."""
 
     host: str
     path: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -92,6 +93,12 @@ class Service(AbstractContextManager["Service"]):
     def __exit__(self, *_error: object) -> None:
         self.conductor.stop()
         self.store.database.close()
+
+    def other_process(self) -> sqlite3.Connection:
+        """A connection of another process to the database, which is a file: it can lock it (BEGIN EXCLUSIVE)."""
+        path = self.store.database.engine.url.database
+        assert path, "a database in memory cannot be locked by another process"
+        return sqlite3.connect(path, timeout=0, check_same_thread=False)
 
     def restart_conductor(self) -> None:
         """Another life of the conductor. The former one is dead: it is cut off from the store, and its connections are closed."""

@@ -14,8 +14,9 @@ from typing import Any
 from livemig import conf as configuration
 from livemig import exceptions
 from livemig.cli import wiring
-from livemig.conductor import ruling
+from livemig.conductor import remains, ruling
 from livemig.conductor.doctor import PATIENCE_LEASES, Doctor, of_database, own_hands
+from livemig.conductor.marks import WrittenMarks
 from livemig.conductor.reconciliation import Disagreement, Remedy
 from livemig.db.selection import Selection
 from livemig.db.store import Store
@@ -40,7 +41,7 @@ def end_migration(store: Store, conf: Any) -> int:
     found = store.migrations.find(Selection({"id": asked.id}))
     if not found:
         return _refused(f"There is no migration {asked.id}.")
-    with _hypervisors(conf, runtime) as hypervisors:
+    with _hypervisors(store, conf, runtime) as hypervisors:
         doctor = _doctor(store, conf, runtime, hypervisors)
         came = ruling.end(store, doctor.ask({found[0].source, found[0].destination or ""} & set(hypervisors)), found[0], asked.on)
     if isinstance(came, ruling.Refusal):
@@ -65,20 +66,23 @@ def run(store: Store, conf: Any) -> int:
     if any(each.kind.name == "revision" for each in found):
         return _tell(conf, found, found, {})
     runtime = ThreadRuntime()
-    with _hypervisors(conf, runtime) as hypervisors:
+    with _hypervisors(store, conf, runtime) as hypervisors:
         doctor = _doctor(store, conf, runtime, hypervisors)
         found += doctor.examine()
+        away = {host for each in found if each.kind.name == "unreachable" for host in each.hosts}
+        notes = remains.find(store, runtime, {name: each for name, each in hypervisors.items() if name not in away}, _ANSWER_S)
         if not conf.command.fix:
-            return _tell(conf, found, found, {})
+            return _tell(conf, found + notes, found + notes, {})
         errors = _mend(doctor, found)
-        return _tell(conf, found, of_database(store) + doctor.examine(), errors)
+        return _tell(conf, found + notes, of_database(store) + doctor.examine() + notes, errors)
 
 
 @contextmanager
-def _hypervisors(conf: Any, runtime: Runtime) -> Iterator[Mapping[str, Hypervisor]]:
+def _hypervisors(store: Store, conf: Any, runtime: Runtime) -> Iterator[Mapping[str, Hypervisor]]:
     module = wiring.libvirt(conf, runtime)
     keepalive = (conf.libvirt.keepalive_interval, conf.libvirt.keepalive_count)
-    hypervisors = {name: Hypervisor(module, name, each.connection_uri, keepalive) for name, each in configuration.hosts(conf).items()}
+    marks = WrittenMarks(store, f"livemig-manage on {conf.host}")  # not a conductor's, which is at work at the same time
+    hypervisors = {name: Hypervisor(module, name, each.connection_uri, keepalive, marks) for name, each in configuration.hosts(conf).items()}
     loop = EventLoop(module, runtime)
     loop.start()
     try:
@@ -101,13 +105,14 @@ def _mend(doctor: Doctor, found: Sequence[Disagreement]) -> Mapping[Any, str]:
 def _tell(conf: Any, found: Sequence[Disagreement], left: Sequence[Disagreement], errors: Mapping[Any, str]) -> int:
     remaining = {each.key for each in left}
     every = {each.key: each for each in (*found, *left)}.values()
+    count = len({each.key for each in left if not each.kind.note})
     if conf.command.json:
-        print(json.dumps({"disagreements": [_as_json(each, each.key in remaining, errors.get(each.key)) for each in every], "left": len(remaining)}, indent=2))
+        print(json.dumps({"disagreements": [_as_json(each, each.key in remaining, errors.get(each.key)) for each in every], "left": count}, indent=2))
     else:
         for each in every:
             print(_line(each, each.key in remaining, errors.get(each.key)))
-        print(_sum(len(every), len(remaining)))
-    return 1 if remaining else 0
+        print(_sum(sum(not each.kind.note for each in every), count, sum(each.kind.note for each in every)))
+    return 1 if count else 0
 
 
 def _line(each: Disagreement, left: bool, error: str | None) -> str:
@@ -122,6 +127,7 @@ def _as_json(each: Disagreement, left: bool, error: str | None) -> dict[str, Any
         "kind": each.kind.name,
         "text": each.text,
         "remedy": each.mend,
+        "note": each.kind.note,
         "safe": each.kind.remedy is not Remedy.NONE,
         "mended": not left,
         "error": error,
@@ -131,7 +137,8 @@ def _as_json(each: Disagreement, left: bool, error: str | None) -> dict[str, Any
     }
 
 
-def _sum(found: int, left: int) -> str:
+def _sum(found: int, left: int, notes: int) -> str:
+    more = f" {notes} thing{'s' if notes != 1 else ''} to look at." if notes else ""
     if not found:
-        return "The database and the hosts agree."
-    return f"{found} disagreement{'s' if found != 1 else ''}, {left} left."
+        return f"The database and the hosts agree.{more}"
+    return f"{found} disagreement{'s' if found != 1 else ''}, {left} left.{more}"

@@ -96,8 +96,9 @@ class Deeds:
     def _see_off(self, stop: Stop) -> None:
         """In a thread of its own: wait for a guest to go, and switch it off if it does not."""
         try:
-            if not stop.wait() and self._stops.get(stop.uuid) is stop:
-                self._switch_off(stop)
+            with self._inventory.holding(stop.hypervisor.name):
+                if not stop.wait() and self._stops.get(stop.uuid) is stop:
+                    self._switch_off(stop)
         except exceptions.LivemigError as error:
             LOG.warning("Server %s did not shut down, and was not switched off: %s", stop.uuid, error)
         finally:
@@ -154,7 +155,7 @@ class Deeds:
 
     def _look(self, hypervisor: Hypervisor, uuid: str) -> None:
         """Have it taken down how the guest is, so that the answer finds it shown."""
-        watcher = self._inventory.get(hypervisor.name)
+        watcher = self._inventory.held(hypervisor.name)
         if watcher is None or not watcher.look(uuid):
             LOG.warning("Server %s is shown as it was until host %s is looked at again", uuid, hypervisor.name)
 

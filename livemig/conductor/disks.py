@@ -5,13 +5,14 @@ Nova copies what is local and writable (nova/virt/libvirt/driver.py, _live_migra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import PurePosixPath
 
 from livemig.facts import Backing, Disk, Guest, Image
 from livemig.hypervisor.storage import Blank
+from livemig.paths import above, is_plain
 
 
 class Way(Enum):
@@ -25,7 +26,6 @@ class Way(Enum):
 
 
 SHARED_BY_NATURE = frozenset({"network", "block"})  # libvirt's disk types that mean the same on every host which can open them
-_SEEDS = ("seed", "cidata", "cloudinit", "cloud-init", "config", "config-2", "configdrive")  # what images for cloud-init are called
 CANNOT: Mapping[str, str] = {
     "dir": "a directory that QEMU shows as a FAT file system",
     "volume": "a volume of a storage pool, of which nobody can say whether it is shared; name its file or device instead",
@@ -79,7 +79,7 @@ class Needs:
 
     blanks: tuple[Blank, ...] = ()
     read_only: tuple[Image, ...] = ()
-    own: tuple[str, ...] = ()  # what is the guest's alone, so that the source needs it no more afterwards; a directory ends with a slash
+    own: tuple[str, ...] = ()  # what the source needs no more afterwards, if it is proven whole at the destination; a directory ends with a slash
 
     def copies(self, there: Mapping[str, Image]) -> tuple[Image, ...]:
         return tuple(image for image in self.read_only if image.path not in there)
@@ -94,25 +94,66 @@ def needs(guest: Guest, server: str, shared: Mapping[str, bool], images: Mapping
     moved = [disk for disk, how in ways if how is Way.QEMU]
     streamed = [disk for disk, how in ways if how is Way.STREAM]
     below = [backing.path for disk, how in ways if how in (Way.QEMU, Way.STREAM, Way.SHARED) for backing in disk.backing if _is_local(backing, shared)]
-    own = [PurePosixPath(disk.path or "") for disk in (*moved, *(disk for disk in streamed if is_own(disk, guest, server)))]
-    homes = dict.fromkeys(f"{place.parent}/" for place in own if place.parent.name in (server, guest.name))
+    own = [disk.path or "" for disk in (*moved, *(disk for disk in streamed if is_own(disk.path or "", server)))]
+    homes = dict.fromkeys(f"{PurePosixPath(path).parent}/" for path in own if PurePosixPath(path).parent.name == server)
     return Needs(
         blanks=tuple(_blank(disk, images[disk.path or ""]) for disk in moved if disk.path in images),
         read_only=tuple(images[path] for path in dict.fromkeys([*below, *(disk.path or "" for disk in streamed)]) if path in images),
-        own=(*map(str, own), *homes),
+        own=(*own, *homes),
     )
 
 
-def is_own(disk: Disk, guest: Guest, server: str) -> bool:
-    """Whether a read-only image was made for this guest, as a config drive is: its name says so, or the directory's.
+def is_own(path: str, server: str) -> bool:
+    """Whether a file that a guest only reads is provably its own: it lies in a directory that is named by the guest's UUID.
 
-    Anything else may be an installation CD, of use to guests that are not there yet.
+    The guest's name proves nothing, nor does what config drives are called: anything else may be of use to guests that are not there yet.
     """
-    place = PurePosixPath(disk.path or "")
-    if server in str(place) or guest.name in place.parent.parts:
-        return True
-    seeds = {f"{guest.name}{mark}{word}" for mark in "-._" for word in _SEEDS}
-    return place.name.endswith("disk.config") or place.stem in {"config-2", f"{guest.name}.{disk.target}", *seeds}
+    return server in above(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a file, or a directory, at the source of a migration that has completed.
+
+    `made`: the one at the destination was made by this migration, which told libvirt only after all that it copied itself was there, whole. `there`: the
+    destination has it now. `attached`: it is a disk of the guest there, or below one; `written`: one that the guest writes, which QEMU has copied, as both
+    hosts have said.
+    """
+
+    path: str
+    server: str
+    made: bool = False
+    there: bool = False
+    attached: bool = False
+    written: bool = False
+
+
+_STAYS: tuple[tuple[Callable[[Evidence], bool], str], ...] = (
+    (lambda seen: not is_plain(seen.path), "its path is not in its plain form"),
+    (lambda seen: _is_directory(seen) and PurePosixPath(seen.path).name != seen.server, "it is not named by the guest's UUID"),
+    (lambda seen: not _is_directory(seen) and not seen.made, "this migration has not copied it"),
+    (lambda seen: not _is_directory(seen) and not seen.there, "its copy is not at the destination"),
+    (lambda seen: not _is_directory(seen) and not seen.attached, "its copy is no disk of the guest at the destination"),
+    (
+        lambda seen: not _is_directory(seen) and not seen.written and not is_own(seen.path, seen.server),
+        "nothing proves that it is the guest's own: the guest only reads it, and it lies in no directory that is named by the guest's UUID",
+    ),
+)
+
+
+def why_it_stays(seen: Evidence) -> str | None:
+    """What is missing to prove that a file may be removed from the source; None when nothing is. That nobody else uses it is another question."""
+    return next((why for stays, why in _STAYS if stays(seen)), None)
+
+
+def _is_directory(seen: Evidence) -> bool:
+    return seen.path.endswith("/")
+
+
+def evidence(path: str, server: str, made: Container[str], there: Container[str], disks: Iterable[Disk]) -> Evidence:
+    """`made` are the files that the migration made at the destination, `there` those that are there now, `disks` the guest's there."""
+    having = [disk for disk in disks if path in _files(disk)]
+    return Evidence(path, server, path in made, path in there, bool(having), any(not disk.read_only for disk in having))
 
 
 def _is_local(backing: Backing, shared: Mapping[str, bool]) -> bool:

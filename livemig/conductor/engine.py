@@ -210,9 +210,10 @@ class Engine:
     def _carry_out(self, migration: Migration) -> None:
         """A migration that has its place, from preparing to the end."""
         try:
-            self._go_on(migration)
-            self._despite_database(self.admit)
-            self._despite_database(lambda: self._tidy(migration.id))
+            with self._inventory.holding(migration.source, migration.destination):
+                self._go_on(migration)
+                self._despite_database(self.admit)
+                self._despite_database(lambda: self._tidy(migration.id))
         except Exception:
             LOG.exception("Migration %s of server %s: the conductor failed; it is taken up again", migration.uuid, migration.server_uuid)
 
@@ -374,12 +375,12 @@ class Engine:
         return None
 
     def _ends(self, migration: Migration) -> tuple[Watcher, Watcher] | None:
-        source, destination = self._inventory.get(migration.source), self._inventory.get(migration.destination or "")
+        source, destination = self._inventory.held(migration.source), self._inventory.held(migration.destination or "")
         return None if source is None or destination is None else (source, destination)
 
     def _look_again(self, server: str, hosts: Iterable[str]) -> None:
         """What changed between the verdict and the final transaction was kept from the server's row: have it seen now."""
-        for watcher in filter(None, map(self._inventory.get, hosts)):
+        for watcher in filter(None, map(self._inventory.held, hosts)):
             watcher.look(server, seconds=0)
 
     def _refuse(self, migration: Migration, reason: str) -> None:

@@ -1,17 +1,15 @@
 """Makes at the destination what a guest's disks need there, and removes what nobody needs any more.
 
 What is to be made stands in the journal (`livemig.db.files`) before it is made; so however a conductor ends, the next one knows. Only what is in the journal
-is ever removed, and nothing that a domain of its host refers to.
+is ever removed, by `livemig.conductor.removal`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
-
-from oslo_log import log
 
 from livemig import exceptions
 from livemig.conductor import disks
@@ -19,6 +17,7 @@ from livemig.conductor.checks.disks import images_not_there, read_only_images_sa
 from livemig.conductor.checks.situation import Situation
 from livemig.conductor.inventory import Inventory
 from livemig.conductor.lease import Leases
+from livemig.conductor.removal import Removal, listed
 from livemig.db.files import COMPLETED, FAILED, NOW, PLANNED, is_due
 from livemig.db.store import Store
 from livemig.facts import Image, Storage
@@ -27,8 +26,6 @@ from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.storage import Blank
 from livemig.records import LeftFile, Migration
 from livemig.runtime import Runtime
-
-LOG = log.getLogger(__name__)
 
 _SETTLE_S = 10.0  # how long a host is waited for that is just being connected to
 _LOOK_S = 1.0  # between two looks whether somebody wishes it to stop
@@ -51,7 +48,7 @@ class Images:
         self._runtime = runtime
         self._leases = leases
         self._owner = leases.owner
-        self._said: set[tuple[int, str]] = set()
+        self._removal = Removal(conf, store, inventory, leases)
 
     def prepare(self, migration: Migration, situation: Situation) -> bool:
         """Have everything at the destination before libvirt is told. It may take long. False when it may not go on.
@@ -78,22 +75,26 @@ class Images:
         self._inventory.wait_reached([migration.destination], _SETTLE_S)
         left = [file for file in self.clear(migration) if file.host == migration.destination]
         if left:
-            raise exceptions.MigrationPreCheckError(reason=f"What was made on {migration.destination} before cannot be removed: {_list(left)}")
+            raise exceptions.MigrationPreCheckError(reason=f"What was made on {migration.destination} before cannot be removed: {listed(left)}")
 
     def clear(self, migration: Migration) -> set[LeftFile]:
         """Remove what was made for an open migration that libvirt was not told of, or whose transfer has failed; what could not be removed."""
         files = self._store.migrations.get(migration.id).files
-        left = self._remove(migration, [file for file in files if file.after in (FAILED, NOW)])
+        left, kept = self._removal.remove(migration, [file for file in files if file.after in (FAILED, NOW)])
         if files:
-            self._store.files.removed(migration.id, self._owner, left)
+            self._store.files.removed(migration.id, self._owner, left, kept)
         return left
 
     def tidy(self, migration_id: int) -> None:
         """Remove what an ended migration leaves. What cannot be removed now stays in the journal, and it is tried again."""
         migration = self._leases.claim_files(migration_id)
         if migration is not None:
-            left = self._remove(migration, [file for file in migration.files if is_due(file, migration)])
-            self._store.files.removed(migration_id, self._owner, left)
+            if not self._removal.prove(migration):
+                self._store.files.removed(migration_id, self._owner, migration.files)
+                return
+            migration = self._store.migrations.get(migration_id)
+            left, kept = self._removal.remove(migration, [file for file in migration.files if is_due(file, migration)])
+            self._store.files.removed(migration_id, self._owner, left, kept)
 
     def _prepare(self, migration: Migration, now: Situation) -> bool:
         found = self._reserve(migration, now)
@@ -124,7 +125,7 @@ class Images:
                 return None
             if not busy:
                 return wanted, now.storage
-            self._note_once(migration, f"waits for migrations that make or remove the same files: {', '.join(map(str, busy))}")
+            self._removal.note_once(migration, f"waits for migrations that make or remove the same files: {', '.join(map(str, busy))}")
             self._runtime.sleep(_WAIT_S)
 
     def _look_again(self, migration: Migration, now: Situation) -> Situation:
@@ -158,6 +159,9 @@ class Images:
         self._note(migration, f"{image.path} is copied to the destination ({_mib(image.length)})")
         self._create(migration, ends[1], Blank(image.path, "raw", image.length, image.permissions))
         storage.fill(*ends, image, migration.uuid, self._teller(migration, f"copied of {image.path}", image.length))
+        made = storage.look(ends[1], [image.path], migration.uuid)[0].get(image.path)
+        if made is None or made.length != image.length:  # whatever came in between: it is not what is at the source
+            raise exceptions.MigrationPreCheckError(reason=f"{image.path} was not copied whole: {made.length if made else 0} of {image.length} bytes")
 
     def _make(self, migration: Migration, destination: Hypervisor, blank: Blank) -> None:
         self._create(migration, destination, blank)
@@ -209,53 +213,11 @@ class Images:
         if not self._store.files.may_go_on(migration.id, self._owner):
             raise _Stopped
 
-    def _remove(self, migration: Migration, files: Sequence[LeftFile]) -> set[LeftFile]:
-        """Remove files; those that could not be, for now."""
-        left: set[LeftFile] = set()
-        for host in dict.fromkeys(file.host for file in files):
-            left |= self._remove_from(migration, host, [file for file in files if file.host == host])
-        return left
-
-    def _remove_from(self, migration: Migration, host: str, files: Sequence[LeftFile]) -> set[LeftFile]:
-        left = set(files)
-        try:
-            hypervisor = self._hypervisor(host)
-            if not hypervisor.connected:
-                raise exceptions.HypervisorUnavailable(host=host, code=0, message="not connected")
-            mine = self._store.files.remove(migration.id, self._owner, files)
-            left = set(mine)
-            users = storage.used(hypervisor, [file.path for file in mine])
-            for file in sorted(mine, key=lambda file: file.path.endswith("/")):  # directories last
-                self._remove_one(migration, hypervisor, file, users.get(file.path))
-                left.discard(file)
-        except (exceptions.HypervisorError, exceptions.Refused) as error:
-            self._note_once(migration, f"{_list(left)} cannot be removed from {host} now, and will be later: {error}")
-        return left
-
-    def _remove_one(self, migration: Migration, hypervisor: Hypervisor, file: LeftFile, user: str | None) -> None:
-        self._leases.of(migration.id).check()
-        if user is not None:
-            self._note(migration, f"{file.path} stays on {file.host}: guest {user} refers to it")
-        elif file.path.endswith("/"):
-            if storage.remove_directory(hypervisor, file.path.rstrip("/"), migration.uuid):
-                self._note(migration, f"{file.path} was removed from {file.host}")
-        elif storage.remove(hypervisor, file.path, migration.uuid):
-            self._note(migration, f"{file.path} was removed from {file.host}")
-
     def _hypervisor(self, host: str) -> Hypervisor:
-        watcher = self._inventory.get(host)
-        if watcher is None:
-            raise exceptions.HypervisorUnavailable(host=host, code=0, message="not one of enabled_hosts any more")
-        return watcher.hypervisor
+        return self._removal.hypervisor(host)
 
     def _note(self, migration: Migration, text: str) -> None:
-        LOG.info("Migration %s of server %s: disks: %s", migration.uuid, migration.server_uuid, text)
-        self._store.migrations.record(migration.id, ("disks", text))
-
-    def _note_once(self, migration: Migration, text: str) -> None:
-        if (migration.id, text) not in self._said:
-            self._said.add((migration.id, text))
-            self._note(migration, text)
+        self._removal.note(migration, text)
 
 
 def _paths(wanted: disks.Needs, found: Storage) -> list[str]:
@@ -266,10 +228,6 @@ def _paths(wanted: disks.Needs, found: Storage) -> list[str]:
 def _directories(wanted: disks.Needs, found: Storage) -> list[str]:
     """The directories to be made."""
     return sorted({str(PurePosixPath(path).parent) for path in _paths(wanted, found)} & found.absent)
-
-
-def _list(files: Iterable[LeftFile]) -> str:
-    return ", ".join(sorted(file.path for file in files))
 
 
 def _mib(size: int) -> str:

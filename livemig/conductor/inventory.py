@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TypeVar
 
 from oslo_log import log
@@ -25,6 +28,7 @@ LOG = log.getLogger(__name__)
 T = TypeVar("T")
 
 CONNECTED = "Connected to host %s"  # logged when a host is followed from then on
+_OTHER_URI = "the configuration has another connection_uri for it now"
 _FIRST_PAUSE_S = 0.2
 _DATABASE_PAUSE_S = 1.0
 _LOOK_S = 5.0  # how long somebody waits who wants a server looked at
@@ -86,6 +90,14 @@ class Watcher:
         elif self._sight is None:
             self._sight = Sight(self.settings.name, version, self._owner)
             self._news.put(Yours())
+
+    def change(self, settings: HostSettings) -> None:
+        """Have other settings from now on. Under another URI the host is connected to anew; what uses the hypervisor meets that as a lost connection."""
+        moved = settings.connection_uri != self.settings.connection_uri
+        self.settings = settings
+        if moved:
+            self.hypervisor.uri = settings.connection_uri
+            self._hear(Disconnected(_OTHER_URI))
 
     def stop(self) -> None:
         """Stop following; the connection is closed by the watcher's own thread, which may hang in a call to a host that is away."""
@@ -255,23 +267,64 @@ class Inventory:
         self._lease_s = lease_s
         self._runtime = runtime
         self._watchers: dict[str, Watcher] = {}
+        self._retired: dict[str, Watcher] = {}  # of former hosts that are held
+        self._holds: Counter[str] = Counter()
+        self._holds_lock = Lock()
         self._away: Mapping[str, Set[str]] = {}  # what each conductor did not reach at the last balance
         self._asking = Asking(runtime)
 
     def follow(self, settings: Mapping[str, HostSettings]) -> None:
-        """Watch exactly these hosts; one whose settings changed is connected to anew."""
+        """Watch these hosts. One that is not among them any more is kept for as long as it is held, and is not shown or chosen meanwhile."""
         self._store.hosts.configure({name: each.address for name, each in settings.items()})
         for name, watcher in list(self._watchers.items()):
-            if settings.get(name) != watcher.settings:
-                del self._watchers[name]
-                watcher.stop()
-        new = {name: self._make_watcher(wanted) for name, wanted in settings.items() if name not in self._watchers}
-        self._watchers |= new
+            if name not in settings:
+                self._retire(name, watcher)
+        new: list[Watcher] = []
+        for name, wanted in settings.items():
+            known = self._watchers.get(name) or self._bring_back(name)
+            if known is None:
+                new.append(known := self._make_watcher(wanted))
+            elif known.settings != wanted:
+                known.change(wanted)
+            self._watchers[name] = known
         try:
             self.balance()
         finally:
-            for watcher in new.values():
+            for watcher in new:
                 watcher.start()
+
+    @contextmanager
+    def holding(self, *hosts: str | None) -> Iterator[None]:
+        """Keep the connections to these hosts, whatever the configuration says meanwhile: something goes on there."""
+        names = [name for name in hosts if name is not None]
+        with self._holds_lock:
+            self._holds.update(names)
+        try:
+            yield
+        finally:
+            with self._holds_lock:
+                self._holds.subtract(names)
+                free = [self._retired.pop(name) for name in set(names) if not self._holds[name] and name in self._retired]
+            for watcher in free:
+                LOG.info("Host %s is not followed any more: nothing goes on there, and enabled_hosts does not have it", watcher.settings.name)
+                watcher.stop()
+
+    def _retire(self, name: str, watcher: Watcher) -> None:
+        with self._holds_lock:
+            del self._watchers[name]
+            held = self._holds[name] > 0
+            if held:
+                self._retired[name] = watcher
+        if held:
+            LOG.warning("Host %s is not in enabled_hosts any more; it is followed until the migrations and actions that go on there have ended", name)
+            watcher.own(None)
+        else:
+            watcher.stop()
+
+    def _bring_back(self, name: str) -> Watcher | None:
+        """The watcher of a host that is in the configuration again."""
+        with self._holds_lock:
+            return self._retired.pop(name, None)
 
     def balance(self) -> None:
         """Say that this conductor lives and what it cannot reach, take its share of the hosts, and let go of what is more, or what only others reach."""
@@ -297,7 +350,8 @@ class Inventory:
 
     def stop(self, seconds: float = _STOP_S) -> None:
         """End all connections; those that hang are left behind after so many seconds."""
-        watchers, self._watchers = list(self._watchers.values()), {}
+        with self._holds_lock:
+            watchers, self._watchers, self._retired = [*self._watchers.values(), *self._retired.values()], {}, {}
         for watcher in watchers:
             watcher.stop()
         deadline = self._runtime.monotonic() + seconds
@@ -305,11 +359,16 @@ class Inventory:
             watcher.join(max(0.0, deadline - self._runtime.monotonic()))
 
     def get(self, name: str) -> Watcher | None:
+        """The watcher of a host in enabled_hosts."""
         return self._watchers.get(name)
 
+    def held(self, name: str) -> Watcher | None:
+        """The same, and that of a former host which is kept for what goes on there (`holding`)."""
+        return self._watchers.get(name) or self._retired.get(name)
+
     def ask(self, name: str, question: Callable[[Hypervisor], T], seconds: float) -> T:
-        """What a host says to a question, or HypervisorUnavailable, for one that is not watched too, or that does not answer in time."""
-        watcher = self._watchers.get(name)
+        """What a host says to a question, or HypervisorUnavailable, for one that is not followed too, or that does not answer in time."""
+        watcher = self.held(name)
         if watcher is None:
             raise exceptions.HypervisorUnavailable(host=name, code=0, message="not one of enabled_hosts any more")
         return self._asking.ask(name, lambda: question(watcher.hypervisor), seconds)

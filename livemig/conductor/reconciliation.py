@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from livemig.db.files import KEPT
 from livemig.db.inspection import MigrationRow, Rows, ServerRow
 from livemig.facts import Presence
 from livemig.states import FINAL, SENDING, Status
@@ -26,12 +27,16 @@ class Remedy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to disagree. `says` and `mend` are templates over the facts of the case; `mend` is for a person, where there is no remedy."""
+    """One way to disagree. `says` and `mend` are templates over the facts of the case; `mend` is for a person, where there is no remedy.
+
+    A `note` is no disagreement: a person may look at it, and may leave it as it is.
+    """
 
     name: str
     says: str
     mend: str
     remedy: Remedy = Remedy.NONE
+    note: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -67,6 +72,11 @@ KINDS: dict[str, Kind] = {
         Kind("silent", "fell silent without another to replace it", "start it again, or another one"),
         Kind("alone", "no conductor lives (open migrations: {count})", "start a conductor"),
         Kind("revision", "the tables are at revision {there}, and this version of livemig needs {newest}", "livemig-manage db sync"),
+        # What lies about on hosts
+        Kind("kept", "has left {file} on {host}, since it is not provably livemig's to remove", "if nobody needs it there: {command}", note=True),
+        Kind("pool", "has a pool {pool}, which looks like what version 0.1 left", "if no other livemig is at work there: {command}", note=True),
+        Kind("probe", "has {volume}, which looks like what version 0.1 left", "if no other livemig is at work there: {command}", note=True),
+        # The database
         Kind("clock", "the database's clock is {ahead:+.1f} s ahead of this machine's", "have both synchronized"),
     )
 }
@@ -227,16 +237,17 @@ def _definitions(case: _Case) -> Iterator[Disagreement]:
 
 def _migration(migration: MigrationRow, rows: Rows, answers: Answers) -> Iterator[Disagreement]:
     ends = [migration.source, *filter(None, [migration.destination])]
+    files = [file for file in migration.files if file.after != KEPT]
 
     def says(kind: str, **facts: object) -> Disagreement:
-        known = {"status": migration.status, "host": migration.source, "files": ", ".join(f"{file.path} on {file.host}" for file in migration.files)}
+        known = {"status": migration.status, "host": migration.source, "files": ", ".join(f"{file.path} on {file.host}" for file in files)}
         subject = f"migration {migration.id} of server {migration.server}"
         return Disagreement(KINDS[kind], subject, known | facts, migration.server, migration.id, (), migration.source)
 
     if migration.status in FINAL:
         if migration.open:
             yield says("over")
-        elif migration.files and migration.forsaken:
+        elif files and migration.forsaken:
             yield says("files" if migration.untidy else "aside")
         return
     presences = {host: presence_of(answers[host], migration.server) for host in ends if host in answers}

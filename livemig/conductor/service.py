@@ -15,6 +15,7 @@ from livemig.conductor.deeds import Deeds
 from livemig.conductor.engine import Engine
 from livemig.conductor.inventory import Inventory, Watcher
 from livemig.conductor.lease import Leases
+from livemig.conductor.marks import WrittenMarks
 from livemig.conductor.purging import Purging
 from livemig.conductor.rounds import Rounds
 from livemig.conf import HostSettings
@@ -42,6 +43,7 @@ class Conductor:
         self._stopping = runtime.event()
         self._tasks: list[Task] = []  # housekeeping
         self._loop = EventLoop(libvirt, runtime)
+        self._marks = WrittenMarks(store, conf.host)
         lease_s = conf.conductor.lease_time
         self.inventory = Inventory(store, self._watcher, runtime, self._owner, lease_s)
         self._leases = Leases(store, runtime, self._owner, lease_s)
@@ -120,5 +122,6 @@ class Conductor:
 
     def _watcher(self, settings: HostSettings) -> Watcher:
         group = self._conf.libvirt
-        hypervisor = Hypervisor(self._libvirt, settings.name, settings.connection_uri, (group.keepalive_interval, group.keepalive_count))
+        keepalive = (group.keepalive_interval, group.keepalive_count)
+        hypervisor = Hypervisor(self._libvirt, settings.name, settings.connection_uri, keepalive, self._marks)
         return Watcher(settings, hypervisor, self._store, self._runtime, self._conf.conductor.reconnect_max, self._owner)

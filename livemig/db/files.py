@@ -17,11 +17,12 @@ from livemig.db import models
 from livemig.db.engine import Database, retried
 from livemig.db.migrations import Migrations
 from livemig.db.rows import from_files, to_files, to_migration
+from livemig.paths import plain
 from livemig.records import LeftFile, Migration
 from livemig.runtime import Runtime
 from livemig.states import SENDING, Status
 
-PLANNED, COMPLETED, FAILED, NOW = "planned", "completed", "failed", "now"  # `LeftFile.after`
+PLANNED, COMPLETED, PROVEN, FAILED, NOW, KEPT = "planned", "completed", "proven", "failed", "now", "kept"  # `LeftFile.after`
 
 Place = tuple[str, str]  # host, path
 
@@ -102,19 +103,33 @@ class Files:
             if row.lease_owner != owner:
                 return []
             held = {place for other in _untidy(session, but=migration_id) if other.active_server_uuid for place in _places(other)}
-            begun = {file: replace(file, after=NOW) for file in files if _place(file) not in held}
+            begun = {file: file if file.after == PROVEN else replace(file, after=NOW) for file in files if _place(file) not in held}
             kept = [file for file in to_files(row.files) if file not in files]
             _write(row, [*kept, *begun.values()])
             return list(begun.values())
 
     @retried
-    def removed(self, migration_id: int, owner: str | None, left: Iterable[LeftFile]) -> None:
-        """Strike out all but what could not be removed, if `owner` (where given) has the lease still. That of an ended migration is free again then."""
+    def prove(self, migration_id: int, owner: str, proven: Collection[LeftFile], kept: Collection[LeftFile]) -> None:
+        """Of the source's files, `proven` may be removed, being whole at the destination; `kept` stay. Nothing is written when `owner` has lost its lease."""
+        with self._database.write() as session:
+            row = _locked(session, migration_id)
+            if row.lease_owner == owner:
+                judged = {_place(file) for file in (*proven, *kept)}
+                others = [file for file in to_files(row.files) if _place(file) not in judged]
+                _write(row, [*others, *(replace(file, after=PROVEN) for file in proven), *(replace(file, after=KEPT) for file in kept)])
+
+    @retried
+    def removed(self, migration_id: int, owner: str | None, left: Iterable[LeftFile], kept: Iterable[LeftFile] = ()) -> None:
+        """Strike out all but what could not be removed, if `owner` (where given) has the lease still. That of an ended migration is free again then.
+
+        What is `kept` stays for good, now and later, and nobody waits for it.
+        """
         with self._database.write() as session:
             row = _locked(session, migration_id)
             if owner is not None and row.lease_owner != owner:
                 return
-            _write(row, left)
+            stay = [file for file in to_files(row.files) if file.after == KEPT] + [replace(file, after=KEPT) for file in kept]
+            _write(row, dict.fromkeys([*left, *stay]))
             if row.active_server_uuid is None:
                 row.lease_owner = row.lease_expires_at = None
 
@@ -134,12 +149,18 @@ class Files:
 
 
 def is_due(file: LeftFile, row: Migration | models.Migration) -> bool:
-    """Whether an ended migration's file is to be removed: after success the source's, and what was made at destinations tried before."""
-    if file.after == NOW:
-        return True
-    if row.status == Status.COMPLETED:
-        return file.after == COMPLETED or file.host != row.destination
-    return file.after == FAILED
+    """Whether an ended migration's file is to be removed: after success the source's, and what was made at destinations tried before.
+
+    The source's must be proven to be whole at the destination first (`unproven`).
+    """
+    if row.status != Status.COMPLETED:
+        return file.after in (FAILED, NOW)
+    return file.after in (COMPLETED, PROVEN, NOW) or (file.after == FAILED and file.host != row.destination)
+
+
+def unproven(row: Migration) -> list[LeftFile]:
+    """Those of a migration's files that are its source's, and of which nobody has proven yet that they may go. NOW is what version 0.1 has left there."""
+    return [file for file in row.files if file.host == row.source and file.after in (COMPLETED, NOW)]
 
 
 def _locked(session: Session, migration_id: int) -> models.Migration:
@@ -155,7 +176,8 @@ def _busy(row: models.Migration) -> set[Place]:
     """The files that somebody may just be making or removing, or is to remove."""
     settled = Status(row.status) in SENDING  # a migration makes no files then
     ended = row.active_server_uuid is None
-    return {_place(file) for file in to_files(row.files) if file.after == NOW or not (settled or (ended and not is_due(file, row)))}
+    files = (file for file in to_files(row.files) if file.after != KEPT)
+    return {_place(file) for file in files if file.after == NOW or not (settled or (ended and not is_due(file, row)))}
 
 
 def _untidy(session: Session, but: int) -> Sequence[models.Migration]:
@@ -164,7 +186,7 @@ def _untidy(session: Session, but: int) -> Sequence[models.Migration]:
 
 
 def _place(file: LeftFile) -> Place:
-    return file.host, file.path
+    return file.host, plain(file.path)
 
 
 def _places(row: models.Migration) -> set[Place]:
@@ -173,4 +195,5 @@ def _places(row: models.Migration) -> set[Place]:
 
 def _write(row: models.Migration, files: Iterable[LeftFile]) -> None:
     row.files = from_files(files)
-    row.untidy = bool(row.files)
+    row.untidy = any(file["after"] != KEPT for file in row.files)
+    row.keeps = any(file["after"] == KEPT for file in row.files)

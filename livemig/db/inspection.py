@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from livemig.db import models
 from livemig.db.clock import Clock
 from livemig.db.engine import Database, newest_revision, retried
+from livemig.db.files import KEPT
 from livemig.db.migrations import MIGRATING
 from livemig.db.rows import to_files
 from livemig.db.servers import follow, write_sightings
@@ -99,6 +100,15 @@ class Inspection:
                 conductors=self._conductors(session),
                 moved={server: ends for part in _parts(defined) for server, ends in _moved(session, part)},
             )
+
+    def keeping(self) -> Sequence[MigrationRow]:
+        """Migrations that have left files because they are not provably livemig's to remove; only these are among their `files`."""
+        row = models.Migration
+        columns = (row.id, row.server_uuid, row.status, row.source, row.destination, row.files)
+        with self._database.read() as session:
+            found = session.execute(select(*columns).where(row.keeps).order_by(row.id)).all()
+        kept = ((rest, tuple(file for file in to_files(files) if file.after == KEPT)) for *rest, files in found)
+        return [MigrationRow(number, server, Status(status), source, to, open=False, files=files) for (number, server, status, source, to), files in kept]
 
     def revision(self) -> tuple[str | None, str]:
         """The tables' revision (None: there are none), and the newest."""

@@ -117,6 +117,7 @@ class Migration(Base):
         Index("migrations_order", "created_at", "id"),
         Index("migrations_updated", "updated_at"),
         Index("migrations_untidy", "untidy"),
+        Index("migrations_keeps", "keeps"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=True)
@@ -136,6 +137,7 @@ class Migration(Base):
     tried: Mapped[list[str]] = mapped_column(default=list)
     files: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     untidy: Mapped[bool] = mapped_column(default=False)
+    keeps: Mapped[bool] = mapped_column(default=False)  # files that stay: not provably the guest's own
     waits_for: Mapped[str | None] = mapped_column(Text)
     autostart: Mapped[bool] = mapped_column(default=False)
     policy: Mapped[dict[str, Any]]
@@ -221,3 +223,15 @@ class Watch(Base):
     host: Mapped[str] = mapped_column(Name, primary_key=True)
     owner: Mapped[str | None] = mapped_column(Name)
     version: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class Mark(Base):
+    """The UUID of something that livemig makes on a host for a moment, and who wrote it down (`livemig.db.marks`)."""
+
+    __tablename__ = "marks"
+    __table_args__ = (Index("marks_host", "host"),)
+
+    uuid: Mapped[str] = mapped_column(Uuid, primary_key=True)
+    host: Mapped[str] = mapped_column(Name)
+    keeper: Mapped[str] = mapped_column(Name)
+    created_at: Mapped[datetime]

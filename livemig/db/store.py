@@ -11,6 +11,7 @@ from livemig.db.files import Files
 from livemig.db.history import History
 from livemig.db.hosts import Hosts
 from livemig.db.inspection import Inspection
+from livemig.db.marks import Marks
 from livemig.db.migrations import Migrations
 from livemig.db.queue import Queue
 from livemig.db.servers import Servers
@@ -19,7 +20,7 @@ from livemig.runtime import Runtime
 
 
 class Store:
-    """`servers`, `hosts`, their `watches`, `migrations`, their `queue` and `files`, and `actions` on one database; the `inspection` and `history` of them all.
+    """`servers`, `hosts`, `watches`, `migrations`, their `queue`, `files` and `marks`, and `actions` on one database; the `inspection` and `history` of all.
 
     Any call may raise DatabaseUnavailable. `clock` is the database's own; without one it is as `livemig.db.clock` says.
     """
@@ -33,6 +34,7 @@ class Store:
         self.migrations = Migrations(database, runtime, clock)
         self.queue = Queue(database, runtime, self.migrations)
         self.files = Files(database, runtime, self.migrations)
+        self.marks = Marks(database, runtime)
         self.actions = Actions(database, runtime)
         self.inspection = Inspection(database, runtime, clock)
         self.history = History(database, clock)

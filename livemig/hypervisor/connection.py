@@ -18,6 +18,7 @@ from livemig.hypervisor import flags as migrate_flags
 from livemig.hypervisor.addresses import Addresses, Leases
 from livemig.hypervisor.capabilities import Machine
 from livemig.hypervisor.errors import Translator
+from livemig.hypervisor.marks import Marks, Remembered
 from livemig.hypervisor.presence import Words
 
 Listener = Callable[[HostEvent], None]
@@ -25,11 +26,15 @@ T = TypeVar("T")
 
 
 class Hypervisor:
-    """The daemon at `uri`, which the configuration calls `name`. `keepalive` is (seconds between probes, probes that may go unanswered)."""
+    """The daemon at `uri`, which the configuration calls `name`. `keepalive` is (seconds between probes, probes that may go unanswered).
 
-    def __init__(self, libvirt: Any, name: str, uri: str, keepalive: tuple[int, int]) -> None:
+    `marks` are for what is made there for a moment; without them it knows as its own only what it made itself.
+    """
+
+    def __init__(self, libvirt: Any, name: str, uri: str, keepalive: tuple[int, int], marks: Marks | None = None) -> None:
         self.name = name
         self.uri = uri
+        self.marks = marks or Remembered()
         self._libvirt = libvirt
         self._keepalive = keepalive
         self._translated = Translator(libvirt)

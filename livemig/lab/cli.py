@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from livemig.lab import preflight, roots
+from livemig.lab.disks import WORDS
 from livemig.lab.lab import Lab
 from livemig.lab.shell import LabError
 from livemig.runtime import ThreadRuntime
@@ -64,7 +65,8 @@ def roots_remove(lab: Lab, arguments: Arguments) -> None:
 
 
 def guest_add(lab: Lab, arguments: Arguments) -> None:
-    guest = lab.add_guest(arguments.name, arguments.host, arguments.disk, arguments.memory, arguments.vcpus, arguments.dirty)
+    given = (arguments.disk, arguments.memory, arguments.vcpus, arguments.dirty, arguments.tpm, arguments.uefi)
+    guest = lab.add_guest(arguments.name, arguments.host, *given)
     print(guest.name, guest.uuid)
 
 
@@ -87,6 +89,11 @@ def guest_ticks(lab: Lab, arguments: Arguments) -> int:
 def link(lab: Lab, arguments: Arguments) -> None:
     host = lab.host(arguments.host)
     {"slow": lambda: host.slow(arguments.mbit), "cut": host.cut, "heal": host.heal}[arguments.how]()
+
+
+def directory(lab: Lab, arguments: Arguments) -> None:
+    host = lab.host(arguments.host)
+    {"read-only": host.read_only, "writable": host.writable}[arguments.how](arguments.path or lab.shared)
 
 
 def status(lab: Lab, arguments: Arguments) -> None:
@@ -123,16 +130,23 @@ def _parser() -> argparse.ArgumentParser:
         guest, "add", guest_add, "start a guest and wait until it ticks",
         ("name", {"metavar": "NAME", "nargs": "?", "default": "guest"}),
         ("--host", {"default": "node1", "help": "where it starts (default: node1)"}),
-        ("--disk", {"action": "append", "default": [], "metavar": "WORDS", "help": "shared or local, then any of raw, backing, cdrom, N (MiB): local,raw,32"}),
+        ("--disk", {"action": "append", "default": [], "metavar": "WORDS", "help": WORDS}),
         ("--memory", {"type": int, "default": 256, "metavar": "MIB"}),
         ("--vcpus", {"type": int, "default": 1}),
         ("--dirty", {"type": int, "default": 0, "metavar": "MIB_PER_S", "help": "memory it changes each second (default: 0)"}),
+        ("--tpm", {"action": "store_true", "help": "give it a TPM"}),
+        ("--uefi", {"action": "store_true", "help": "have it booted by UEFI"}),
         missing=preflight.missing,
     )  # fmt: skip
     _verb(guest, "remove", guest_remove, "take a guest away", name)
     _verb(guest, "dirty", guest_dirty, "change the rate at which it dirties memory", name, ("mib_s", {"type": int, "metavar": "MIB_PER_S"}))
     _verb(guest, "ticks", guest_ticks, "judge whether it went on, once, all the time", name)
     _link(verbs)
+    _verb(
+        verbs, "directory", directory, "have a directory mounted read-only on a host, or as it was",
+        ("host", {"metavar": "HOST"}), ("how", {"choices": ["read-only", "writable"]}),
+        ("path", {"metavar": "PATH", "nargs": "?", "help": "default: the directory that the hosts share"}),
+    )  # fmt: skip
     _verb(verbs, "status", status, "what there is", ("--json", {"action": "store_true"}))
     _verb(
         verbs, "config", config, "print the part of livemig.conf for these hosts",

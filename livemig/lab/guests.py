@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
+import shutil
 import socket
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from string import Template
 from xml.sax.saxutils import escape
 
-from livemig.lab.disks import CONTROLLER, Disk
-from livemig.lab.host import CONSOLES, IMAGES, NAMESPACE, Host
+from livemig.lab import disks as guest_disks
+from livemig.lab import firmware
+from livemig.lab.disks import CONTROLLER, Disk, guest_uuid
+from livemig.lab.host import CONSOLES, IMAGES, Host
 from livemig.lab.kernel import Boot
 from livemig.lab.shell import LabError
+from livemig.lab.storage import NbdServer
 from livemig.lab.ticks import Ticks, TickWatch, judge
 from livemig.runtime import Runtime
 
@@ -31,8 +33,8 @@ DOMAIN = Template("""\
   <uuid>$uuid</uuid>
   <memory unit='MiB'>$memory_mib</memory>
   <vcpu>$vcpus</vcpu>
-  <os>
-    <type arch='x86_64' machine='q35'>hvm</type>
+  <os$firmware>
+    <type arch='x86_64' machine='q35'>hvm</type>$unsigned
     <kernel>$kernel</kernel>
     <initrd>$initramfs</initrd>
     <cmdline>console=ttyS0 quiet loglevel=2 nosoftlockup panic=-1 DIRTY=$dirty_mib_s DISKS=$inside $guard</cmdline>
@@ -44,7 +46,7 @@ DOMAIN = Template("""\
     <serial type='file'><source path='$log' append='on'/><target port='0'/></serial>
     <serial type='unix'><source mode='bind' path='$console'/><target port='1'/></serial>
     <controller type='usb' model='none'/>
-    <memballoon model='none'/>
+    <memballoon model='none'/>$tpm
   </devices>
 </domain>
 """)
@@ -55,13 +57,13 @@ class Guest:
 
     def __init__(self, name: str, shared: Path, hosts: Sequence[Host], runtime: Runtime) -> None:
         self.name = name
-        self.uuid = str(uuid.uuid5(NAMESPACE, name))
+        self.uuid = guest_uuid(name)
         self.log = shared / f"{name}.log"
         self._shared = shared
         self._hosts = hosts
         self._runtime = runtime
 
-    def xml(self, boot: Boot, disks: Sequence[Disk], memory_mib: int, vcpus: int, dirty_mib_s: int) -> str:
+    def xml(self, boot: Boot, disks: Sequence[Disk], memory_mib: int, vcpus: int, dirty_mib_s: int, tpm: bool = False, uefi: bool = False) -> str:
         """Its domain."""
         words = {
             "accelerator": accelerator(),
@@ -77,8 +79,11 @@ class Guest:
             "console": self._console,
             "inside": ",".join(disk.inside for disk in disks),
         }
-        parts = [disk.xml(_quoted(disk.image(self.name, self._shared))) for disk in disks] + [CONTROLLER for disk in disks if disk.cdrom][:1]
-        return DOMAIN.substitute({key: _quoted(value) for key, value in words.items()}, disks="".join(parts))
+        server = self._server() if any(disk.kind == "nbd" for disk in disks) else None
+        parts = [disk.xml(self.name, self._shared, server) for disk in disks] + [CONTROLLER for disk in disks if disk.cdrom][:1]
+        made = {"disks": "".join(parts), "tpm": firmware.TPM if tpm else "", "firmware": firmware.UEFI if uefi else ""}
+        made["unsigned"] = firmware.UNSIGNED if uefi else ""
+        return DOMAIN.substitute({key: _quoted(value) for key, value in words.items()}, **made)
 
     def ticks(self) -> Ticks:
         """What its ticks say since it was started."""
@@ -97,13 +102,16 @@ class Guest:
         """Hosts with a QEMU for it, running or not: two while it migrates."""
         return [host for host in self._hosts if host.has_guest(self.name)]
 
-    def start(self, host: Host, boot: Boot, disks: Sequence[Disk], memory_mib: int, vcpus: int, dirty_mib_s: int) -> None:
+    def start(
+        self, host: Host, boot: Boot, disks: Sequence[Disk], memory_mib: int, vcpus: int, dirty_mib_s: int, tpm: bool = False, uefi: bool = False
+    ) -> None:
         """Define it on the host, start it and wait for its first tick; nothing happens when it is on some host already."""
         if not self.holders():
+            firmware.check(host, tpm, uefi)
             self.remove()
             for disk in disks:
-                disk.make(host, self.name, self._shared)
-            host.virsh("define", "/dev/stdin", stdin=self.xml(boot, disks, memory_mib, vcpus, dirty_mib_s))
+                disk.make(host, self.name, self._shared, self._hosts, self._server())
+            host.virsh("define", "/dev/stdin", stdin=self.xml(boot, disks, memory_mib, vcpus, dirty_mib_s, tpm, uefi))
             host.virsh("start", self.name)
         self._await(lambda: self.ticks().count > 0, BOOT_TIMEOUT_S, "does not tick")
 
@@ -134,17 +142,22 @@ class Guest:
     def remove(self) -> None:
         """Take it away from every host, with its disks and its log."""
         for host in self._hosts:
-            for verb in ("destroy", "undefine"):
+            for verb in (["destroy"], ["undefine", "--nvram"]):
                 with suppress(LabError):  # not there
-                    host.virsh(verb, self.name)
-            for place in (self._shared, host.path(f"{IMAGES}/")):
-                for image in place.glob(f"{glob.escape(self.name)}.[sv]d[a-h].*"):
-                    image.unlink(missing_ok=True)
+                    host.virsh(*verb, self.name)
+            firmware.remove(host, self.name, self.uuid)
+        if self._hosts:
+            guest_disks.remove(self.name, self._shared, self._hosts, self._server())
+        for place in (self._shared, *(host.path(f"{IMAGES}/") for host in self._hosts)):
+            shutil.rmtree(place / self.uuid, ignore_errors=True)
         self.log.unlink(missing_ok=True)
 
     @property
     def _console(self) -> str:
         return f"{CONSOLES}/{self.name}"
+
+    def _server(self) -> NbdServer:
+        return NbdServer(self._hosts[0].index, self._runtime)
 
     def _state(self, host: Host) -> str:
         try:

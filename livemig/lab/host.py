@@ -21,9 +21,11 @@ from livemig.lab.roots import QEMU, Root
 from livemig.lab.shell import LabError, run, spawn
 from livemig.runtime import Runtime
 
-PRIVATE = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib/libvirt", "log": "/var/log/libvirt"}
+PRIVATE = {"etc": "/etc/libvirt", "run": "/run", "lib": "/var/lib/libvirt", "log": "/var/log"}
 CACHE = "/var/cache/libvirt"
 IMAGES = "/var/lib/libvirt/images"
+VOLUMES = "/var/lib/libvirt/vg0"  # as a volume group of LVM: a link to a block device by each name
+AUTHORITY = "/var/lib/swtpm-localca"  # where swtpm keeps the one that signs its keys
 CONSOLES = "/var/lib/libvirt/consoles"
 NAMESPACE = uuid.UUID("5b1f3a39-5f0e-4dc0-9e7c-2f0a3c1f7d54")
 START_TIMEOUT_S = 60.0
@@ -84,6 +86,7 @@ class Host:
     """
 
     def __init__(self, directory: Path, index: int, number: int, runtime: Runtime) -> None:
+        self.index = index
         self.number = number
         self.name = f"node{number}"
         self.base = directory / self.name
@@ -202,6 +205,26 @@ class Host:
         """Limit the main network to that many Mbit/s each way."""
         self.cable.slow(mbit)
 
+    def read_only(self, directory: Path | str) -> None:
+        """Have a directory as one that is mounted read-only on this host, and only there, until `writable`."""
+        if not self._is_mounted(directory):
+            self.run("mount", "--bind", str(directory), str(directory))
+        self.run("mount", "-o", "remount,bind,ro", str(directory))
+
+    def writable(self, directory: Path | str) -> None:
+        """Undo `read_only`."""
+        if self._is_mounted(directory):
+            self.run("umount", str(directory))
+
+    def link_device(self, name: str, device: Path) -> None:
+        """Have a block device under a name in VOLUMES."""
+        link = self.path(f"{VOLUMES}/{name}")
+        link.unlink(missing_ok=True)
+        link.symlink_to(device)
+
+    def _is_mounted(self, directory: Path | str) -> bool:
+        return any(line.split()[4] == str(directory) for line in self.run("cat", "/proc/self/mountinfo").splitlines())
+
     def processes(self) -> list[Process]:
         """Everything that runs on this host."""
         return processes.inside(self.cable.path)
@@ -219,7 +242,7 @@ class Host:
         return Path(inside)
 
     def _prepare_files(self) -> None:
-        for private in ("etc", "run/libvirt", "run/lock", "lib/images", "lib/consoles", "log"):
+        for private in ("etc", "run/libvirt", "run/lock", "lib/images", "lib/consoles", "lib/vg0", "lib/swtpm-localca", "log/libvirt"):
             (self.base / private).mkdir(parents=True, exist_ok=True)
         self.root.libvirt_cache.mkdir(parents=True, exist_ok=True)
         if self.root.path is not None and not self._etc.exists():
@@ -252,6 +275,9 @@ class Host:
             (new / name).unlink(missing_ok=True)
         (new / "passwd").touch()
         (new / "mtab").symlink_to("/proc/self/mounts")
+        if (new / "swtpm-localca.conf").exists():
+            text = (new / "swtpm-localca.conf").read_text()
+            (new / "swtpm-localca.conf").write_text(text.replace(AUTHORITY, f"{PRIVATE['lib']}/swtpm-localca"))
         new.rename(self._etc)
 
     @property
@@ -269,6 +295,7 @@ class Host:
         mounts = [("", self._etc, "/etc"), ("-o ro", root / "usr", "/usr")] if root else []
         mounts += [("", self.base / private, over) for private, over in PRIVATE.items()]
         mounts += [("", self.root.libvirt_cache, CACHE), ("", self.base / "passwd", "/etc/passwd")]
+        mounts += [("", self.base / "lib/swtpm-localca", AUTHORITY)] if Path(AUTHORITY).is_dir() else []
         words = [str(word) for mount in mounts for word in mount]
         own = ["ip", "netns", "exec", self.cable.namespace, "unshare", "--mount", "--uts", "--propagation", "private"]
         spawn(*own, "bash", "-c", HOLDER, "holder", self.name, *words, log=self.base / "holder.log")

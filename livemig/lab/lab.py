@@ -13,16 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from livemig.lab import kernel, network, processes, registry, roots, ssh
+from livemig.lab import kernel, network, processes, registry, roots, ssh, storage
 from livemig.lab.certificates import Authority
-from livemig.lab.disks import BASE, Disk
+from livemig.lab.disks import BASE, DEVICES, SERVED, Disk
 from livemig.lab.guests import Guest, loses_writes
 from livemig.lab.host import IMAGES, PRIVATE, Host
 from livemig.lab.shell import LabError
 from livemig.runtime import Runtime
 
-KEYS = ("authority", "stranger", "certificates", "ssh")
-FILE = re.compile("<source file='([^']*)'")
+PARTS = ("authority", "stranger", "certificates", "ssh", DEVICES, SERVED)
+FILE = re.compile("<source (?:file|dev)='([^']*)'")
 NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 HIDDEN = (*PRIVATE.values(), "/etc", "/usr")
 # Libvirt's own default from the start: a shorter pause means more rounds, in which an emulator that loses writes has more occasions for it (docs/lab.md).
@@ -99,14 +99,25 @@ class Lab:
                 host.wait_until_ready()
 
     def add_guest(
-        self, name: str = "guest", host: str = "node1", disks: Sequence[str] = (), memory_mib: int = 256, vcpus: int = 1, dirty_mib_s: int = 0
+        self,
+        name: str = "guest",
+        host: str = "node1",
+        disks: Sequence[str] = (),
+        memory_mib: int = 256,
+        vcpus: int = 1,
+        dirty_mib_s: int = 0,
+        tpm: bool = False,
+        uefi: bool = False,
     ) -> Guest:
-        """Start a guest and wait until it ticks; a guest of that name that runs already is returned as it is. For `disks` see `Disk.parse`."""
+        """Start a guest and wait until it ticks; a guest of that name that runs already is returned as it is. For `disks` see `Disk.parse`.
+
+        Raises LabError; for `tpm` and `uefi` when the host lacks what they need, by name.
+        """
         parsed = [Disk.parse(words, at) for at, words in enumerate(disks)]
         if not NAME.fullmatch(name):
             raise LabError(f"{name!r} is no name for a guest: letters, digits, '_', '-' and '.'")
         guest = self._guest(name)
-        guest.start(self.host(host), kernel.prepare(), parsed, memory_mib, vcpus, dirty_mib_s)
+        guest.start(self.host(host), kernel.prepare(), parsed, memory_mib, vcpus, dirty_mib_s, tpm, uefi)
         return guest
 
     def status(self) -> dict[str, Any]:
@@ -139,7 +150,7 @@ class Lab:
         return "".join([f"[DEFAULT]\nenabled_hosts = {enabled}\n", *groups, *([GUARDED_CONFIG] if loses_writes(hosts) else [])])
 
     def leftovers(self) -> list[str]:
-        """What nobody should have left: pools, domains of no guest, and files where images are that no domain on that host uses.
+        """What nobody should have left: pools, domains of no guest, and files and directories where images are that no domain on that host uses.
 
         A backing file is nobody's: it may stay where a guest was.
         """
@@ -148,9 +159,12 @@ class Lab:
             found += [f"pool {name} on {host.name}" for name in host.virsh("pool-list", "--all", "--name").split()]
             names = host.virsh("list", "--all", "--name").split()
             found += [f"domain {name} on {host.name}" for name in names if name not in {guest.name for guest in self.guests}]
-            used |= {host.path(path) for name in names for path in FILE.findall(host.virsh("dumpxml", name))}
+            files = [host.path(path) for name in names for path in FILE.findall(host.virsh("dumpxml", name))]
+            used |= {*files, *(path.parent for path in files)}
         places = [self.shared, *(host.path(f"{IMAGES}/") for host in self.hosts)]
         files = [path for place in places for path in place.iterdir() if path not in used and path.suffix not in (".log", BASE)]
+        ours = {guest.name for guest in self.guests}
+        found += [f"device {device} of {file}" for device, file in storage.attached(self.directory) if file.stem not in ours]
         return found + [f"file {path}" for path in sorted(files)]
 
     def down(self) -> None:
@@ -162,7 +176,8 @@ class Lab:
             if index is not None:
                 self._end_processes(index)
                 network.down(index)
-            for path in [*self.directory.glob("node*"), self.shared, *(self.directory / part for part in KEYS)]:
+            storage.detach(self.directory)
+            for path in [*self.directory.glob("node*"), self.shared, *(self.directory / part for part in PARTS)]:
                 shutil.rmtree(path, ignore_errors=True)
             registry.release(self.directory)
             (self.directory / registry.MARKER).unlink(missing_ok=True)

@@ -42,7 +42,11 @@ class Process:
                 os.close(handle)
 
     def is_alive(self) -> bool:
-        return _namespace(self.pid) == self.namespace
+        """Until the last of its threads has ended, for so long it may hold files and locks. The first one may end, and leave the namespace, before them."""
+        tasks = Path(f"/proc/{self.pid}/task")
+        with suppress(OSError):  # it ended meanwhile
+            return any(_identity(tasks / thread / "ns/net") == self.namespace for thread in os.listdir(tasks))
+        return False
 
     def leads_session(self) -> bool:
         with suppress(ProcessLookupError):

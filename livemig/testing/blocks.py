@@ -40,7 +40,7 @@ def place(destination: Host, disk: Disk, is_copied: bool) -> None:
     path, name = split(disk.path)
     if not is_copied:
         raise errors.NO_DISK(path=disk.path)
-    pool = next((pool for pool in destination.pools.values() if pool.active and pool.directory.path == path), None)
+    pool = next((pool for pool in destination.pools.values() if pool.active and pool.path == path), None)
     if pool is None:
         raise errors.NO_POOL(key=f"target path '{path}'")
     pool.create(name, File(disk.size_mib * MIB, 0, disk.format))
@@ -59,3 +59,4 @@ def arrive(source: Host, destination: Host, disk: Disk) -> None:
     ours, theirs = source.file(disk.path), destination.file(disk.path)
     if ours is not None and theirs is not None and ours is not theirs:
         theirs.content, theirs.allocation = ours.content, ours.allocation
+        theirs.change()

@@ -23,10 +23,21 @@ def domain_type(host: Host, emulator: str | None, arch: str | None, wanted: str 
     return wanted or host.virt_types[-1]
 
 
+def aliases(host: Host) -> dict[str, str]:
+    """What each alias of a machine type stands for: the newest of its kind that the host's QEMU has."""
+    kinds = {alias: machine.partition("-7.2")[0] for alias, machine in MACHINES.items()}
+    return {alias: machine for alias, kind in kinds.items() for machine in host.machines if machine.startswith(f"{kind}-")}
+
+
+def canonical(host: Host, machine: str) -> str:
+    """A machine type without its alias."""
+    return aliases(host).get(machine) or MACHINES.get(machine, machine)
+
+
 def machine(host: Host, arch: str | None, wanted: str | None) -> str:
-    """A machine type without its aliases."""
+    """A machine type that the host's QEMU has, without its alias."""
     _check_arch(arch)
-    found = MACHINES.get(wanted or "pc", wanted or "pc")
+    found = canonical(host, wanted or "pc")
     if found not in host.machines:
         raise errors.BAD_MACHINE(machine=wanted)
     return found

@@ -16,38 +16,12 @@ from livemig.testing.guests import Definition, Load
 from livemig.testing.networks import chosen, virInterface, virNetwork
 from livemig.testing.pools import virStoragePool, virStorageVol
 from livemig.testing.remote import remote
+from livemig.testing.selection import DOMAINS, POOLS, selected
 from livemig.testing.storage import MIB, Pool, normal, pool_uuid, split
 from livemig.testing.streams import virStream
 
 if TYPE_CHECKING:
     from livemig.testing.libvirt import Libvirt
-
-# virConnectListAllDomains: a domain has to have one of the wanted properties of each group.
-SELECTIONS: tuple[tuple[tuple[int, Callable[[Domain], bool]], ...], ...] = (
-    (
-        (C.VIR_CONNECT_LIST_DOMAINS_ACTIVE, lambda domain: domain.active),
-        (C.VIR_CONNECT_LIST_DOMAINS_INACTIVE, lambda domain: not domain.active),
-    ),
-    (
-        (C.VIR_CONNECT_LIST_DOMAINS_PERSISTENT, lambda domain: domain.persistent),
-        (C.VIR_CONNECT_LIST_DOMAINS_TRANSIENT, lambda domain: not domain.persistent),
-    ),
-    (
-        (C.VIR_CONNECT_LIST_DOMAINS_RUNNING, lambda domain: domain.state == C.VIR_DOMAIN_RUNNING),
-        (C.VIR_CONNECT_LIST_DOMAINS_PAUSED, lambda domain: domain.state == C.VIR_DOMAIN_PAUSED),
-        (C.VIR_CONNECT_LIST_DOMAINS_SHUTOFF, lambda domain: domain.state == C.VIR_DOMAIN_SHUTOFF),
-        (C.VIR_CONNECT_LIST_DOMAINS_OTHER, lambda domain: False),
-    ),
-    (
-        (C.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, lambda domain: domain.saved is not None),
-        (C.VIR_CONNECT_LIST_DOMAINS_NO_MANAGEDSAVE, lambda domain: domain.saved is None),
-    ),
-    (
-        (C.VIR_CONNECT_LIST_DOMAINS_AUTOSTART, lambda domain: domain.autostart),
-        (C.VIR_CONNECT_LIST_DOMAINS_NO_AUTOSTART, lambda domain: not domain.autostart),
-    ),
-)
-
 
 RESTORED = {
     "running": (C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_RESTORED),
@@ -305,10 +279,7 @@ class virConnect:
         return [virDomain(self, domain) for domain in self._selected(flags)]
 
     def _selected(self, flags: int) -> Iterator[Domain]:
-        """The domains that have one of the wanted properties in each group in which any is wanted."""
-        groups = [[has for flag, has in group if flags & flag] for group in SELECTIONS]
-        wanted = [group for group in groups if group]
-        return (domain for domain in self.host.domains.values() if all(any(has(domain) for has in group) for group in wanted))
+        return selected(self.host.domains.values(), DOMAINS, flags)
 
     @remote
     def getAllDomainStats(self, stats: int = 0, flags: int = 0) -> list[tuple[virDomain, dict[str, Any]]]:
@@ -346,7 +317,7 @@ class virConnect:
 
     def _defined(self, xml: str) -> tuple[Definition, Domain | None]:
         """A domain's XML, and the domain that it would replace. Raises libvirt's error for a clash."""
-        what = documents.definition(xml)
+        what = documents.definition(xml, self.host)
         old, same_name = self.host.domains.get(what.uuid), self._named(what.name)
         if same_name and same_name is not old:
             raise errors.NAME_TAKEN(name=what.name, uuid=same_name.definition.uuid)
@@ -387,9 +358,7 @@ class virConnect:
 
     @remote
     def listAllStoragePools(self, flags: int = 0) -> list[virStoragePool]:
-        wanted = flags & (C.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE | C.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE)
-        kinds = {True: C.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE, False: C.VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE}
-        return [virStoragePool(self, pool) for pool in self.host.pools.values() if not wanted or wanted & kinds[pool.active]]
+        return [virStoragePool(self, pool) for pool in selected(self.host.pools.values(), POOLS, flags)]
 
     @remote
     def storagePoolLookupByName(self, name: str) -> virStoragePool:
@@ -397,8 +366,12 @@ class virConnect:
 
     @remote
     def storagePoolLookupByTargetPath(self, path: str) -> virStoragePool:
-        found = (pool for pool in self.host.pools.values() if pool.active and pool.directory.path == normal(path))
+        found = (pool for pool in self.host.pools.values() if pool.active and pool.path == normal(path))
         return self._pool(next(found, None), f"target path '{normal(path)}'")
+
+    @remote
+    def storagePoolLookupByUUIDString(self, uuidstr: str) -> virStoragePool:
+        return self._pool(next((pool for pool in self.host.pools.values() if pool.uuid == uuidstr), None), f"uuid '{uuidstr}'")
 
     def _pool(self, pool: Pool | None, key: str) -> virStoragePool:
         if pool is None:
@@ -416,25 +389,28 @@ class virConnect:
     def _new_pool(self, xml: str, persistent: bool, build: bool = False) -> virStoragePool:
         root = documents.parse(xml, "storage_pool_definition")
         name, path = root.findtext("name") or "", normal(root.findtext("target/path") or "")
+        uuid = root.findtext("uuid") or pool_uuid(self.host.name, name)
+        for other in self.host.pools.values():
+            if other.uuid == uuid and other.name != name:
+                raise errors.POOL_UUID_TAKEN(name=other.name, uuid=uuid)
         if name in self.host.pools:
             raise errors.POOL_TAKEN(name=name, uuid=self.host.pools[name].uuid)
         for other in self.host.pools.values():
-            if other.directory.path == path:
+            if other.path == path:
                 raise errors.POOL_CONFLICT(name=other.name)
         if build:
             self.host.make_directory(path)
         directory = self.host.directory(path)
         if directory is None:
             raise errors.NO_DIRECTORY(path=path)
-        pool = Pool(name, root.findtext("uuid") or pool_uuid(self.host.name, name), directory, persistent, active=not persistent)
-        pool.refresh()
-        self.host.pools[name] = pool
+        pool = Pool(name, uuid, path, directory, lambda: self.host.entries(path), persistent, active=not persistent)
+        self.host.add_pool(pool)
         return virStoragePool(self, pool)
 
     @remote
     def storageVolLookupByPath(self, path: str) -> virStorageVol:
         directory, name = split(path)
         for pool in self.host.pools.values():
-            if pool.active and pool.directory.path == directory and name in pool.seen:
+            if pool.active and pool.path == directory and name in pool.seen:
                 return virStorageVol(self, pool, name)
         raise errors.NO_VOLUME(key=f"path '{path}'")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
-from livemig.testing import errors, processors
+from livemig.testing import capacity, errors, processors
 from livemig.testing.fleet import Domain, Host
-from livemig.testing.guests import EMULATOR, MACHINES, Definition, Disk, Interface, guest_uuid, mac
+from livemig.testing.guests import EMULATOR, Definition, Disk, Interface, guest_uuid, mac
 from livemig.testing.networks import devices
 from livemig.testing.storage import MIB, File, Pool
 
@@ -155,8 +155,8 @@ def _set(parent: ElementTree.Element, tag: str, attribute: str, value: str) -> N
     (ElementTree.SubElement(parent, tag) if element is None else element).set(attribute, value)
 
 
-def definition(xml: str) -> Definition:
-    """A domain's XML. Raises libvirt's error for one that cannot be used."""
+def definition(xml: str, host: Host) -> Definition:
+    """A domain's XML, as a host reads it. Raises libvirt's error for one that cannot be used."""
     root = parse(xml, "domain_definition")
     name = root.findtext("name")
     if not name:
@@ -172,7 +172,7 @@ def definition(xml: str) -> Definition:
         interfaces=tuple(_parsed_interface(element, name, number) for number, element in enumerate(root.iterfind("devices/interface"))),
         agent=root.find(f"devices/channel/target[@name='{AGENT}']") is not None,
         cpu_model=root.findtext("cpu/model", "qemu64"),
-        machine=MACHINES.get(machine, machine),
+        machine=capacity.canonical(host, machine),
         virt_type=root.get("type", "qemu"),
         xml=xml,
         metadata={element.tag[1:].partition("}")[0]: ("m", ElementTree.tostring(element, encoding="unicode")) for element in root.iterfind("metadata/*")},
@@ -216,7 +216,7 @@ def capabilities(host: Host) -> str:
     """virConnectGetCapabilities."""
     machines = "".join(f"      <machine maxCpus='{host.max_vcpus}'>{machine}</machine>\n" for machine in host.machines)
     kinds = "".join(f"      <domain type='{kind}'/>\n" for kind in host.virt_types)
-    machines += "".join(f"      <machine canonical='{machine}'>{alias}</machine>\n" for alias, machine in MACHINES.items() if machine in host.machines)
+    machines += "".join(f"      <machine canonical='{machine}'>{alias}</machine>\n" for alias, machine in capacity.aliases(host).items())
     return f"""<capabilities>
   <host>
     <uuid>{host.uuid}</uuid>
@@ -302,7 +302,7 @@ def pool(what: Pool) -> str:
   <source>
   </source>
   <target>
-    <path>{escape(what.directory.path)}</path>
+    <path>{escape(what.path)}</path>
   </target>
 </pool>
 """
@@ -314,7 +314,8 @@ def volume(path: str, name: str, file: File) -> str:
     backing = ""
     if file.backing:
         backing = f"  <backingStore>\n    <path>{escape(file.backing[0])}</path>\n    <format type='{file.backing[1]}'/>\n  </backingStore>\n"
-    return f"""<volume type='file'>
+    changed = f"{file.changed // 10**9}.{file.changed % 10**9:09}"
+    return f"""<volume type='{"dir" if file.format == "dir" else "file"}'>
   <name>{escape(name)}</name>
   <key>{escape(path)}</key>
   <capacity unit='bytes'>{file.capacity}</capacity>
@@ -328,6 +329,12 @@ def volume(path: str, name: str, file: File) -> str:
       <owner>{owner}</owner>
       <group>{group}</group>
     </permissions>
+    <timestamps>
+      <atime>{changed}</atime>
+      <mtime>{changed}</mtime>
+      <ctime>{changed}</ctime>
+      <btime>0</btime>
+    </timestamps>
   </target>
 {backing}</volume>
 """

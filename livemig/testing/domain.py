@@ -98,11 +98,18 @@ class virDomain:
 
     @remote
     def snapshotNum(self, flags: int = 0) -> int:
-        return self._domain().snapshots
+        return len(self._domain().snapshots)
+
+    @remote
+    def listAllSnapshots(self, flags: int = 0) -> list[snapshots.virDomainSnapshot]:
+        return [snapshots.virDomainSnapshot(self._connection, self._domain(), xml) for xml in self._domain().snapshots]
 
     @exclusive
     def snapshotCreateXML(self, xmlDesc: str, flags: int = 0) -> snapshots.virDomainSnapshot:
-        return snapshots.virDomainSnapshot(self._connection, self._domain())
+        domain = self._domain()
+        xml = snapshots.XML.format(number=len(domain.snapshots) + 1, domain=documents.domain(domain))
+        domain.snapshots.append(xml)
+        return snapshots.virDomainSnapshot(self._connection, domain, xml)
 
     @remote
     def autostart(self) -> int:
@@ -199,19 +206,26 @@ class virDomain:
         domain = self._active()
         if not domain.persistent:
             raise errors.TRANSIENT_SAVE()
-        domain.saved = "running" if domain.runs else "paused"
+        domain.saved, domain.saved_xml = "running" if domain.runs else "paused", documents.domain(domain)
         if domain.runs:
             domain.become(C.VIR_DOMAIN_PAUSED, C.VIR_DOMAIN_PAUSED_SAVE)
             self._tell(C.VIR_DOMAIN_EVENT_SUSPENDED, C.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED)
         domain.host.emit(C.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, domain, 1)
         domain.host.emit(C.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED, domain, {"operation": C.VIR_DOMAIN_JOB_OPERATION_SAVE})
-        domain.host.stop(domain, STATES["saved"], C.VIR_DOMAIN_EVENT_STOPPED_SAVED)
+        domain.host.end(domain, STATES["saved"], C.VIR_DOMAIN_EVENT_STOPPED_SAVED)
         self._connection.fleet.changed()
         return 0
 
     @remote
     def hasManagedSaveImage(self, flags: int = 0) -> int:
         return int(self._domain().saved is not None)
+
+    @remote
+    def managedSaveGetXMLDesc(self, flags: int = 0) -> str:
+        domain = self._domain()
+        if domain.saved is None:
+            raise errors.NOTHING_SAVED()
+        return domain.saved_xml or documents.domain(domain)
 
     @remote
     def managedSaveRemove(self, flags: int = 0) -> int:
@@ -362,12 +376,12 @@ class virDomain:
         if domain.job:
             raise errors.JOB_RUNNING(name=self._name)
         if domain.snapshots:
-            raise errors.SNAPSHOTS(count=domain.snapshots)
+            raise errors.SNAPSHOTS(count=len(domain.snapshots))
         if not flags & C.VIR_MIGRATE_UNSAFE:
             blocks.check_disks(domain, flags, params)
         given = params.get(C.VIR_MIGRATE_PARAM_DEST_XML)
         _, address, port = uri_parts(uri or "")
-        job = Migration(domain, address, port, flags, params, documents.definition(given) if given else domain.definition)
+        job = Migration(domain, address, port, flags, params, documents.definition(given, domain.host) if given else domain.definition)
         domain.job = job
         domain.host.jobs.add(job)
         return job

@@ -101,6 +101,7 @@ SAVED = _invalid("Refusing to undefine while domain managed save image exists")
 NO_IMAGE = Fault(
     C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_QEMU, "Failed to remove managed save file '/var/lib/libvirt/qemu/save/{name}.save': No such file or directory"
 )
+NOTHING_SAVED = _invalid("domain does not have managed save image")
 NO_AGENT = Fault(C.VIR_ERR_ARGUMENT_UNSUPPORTED, C.VIR_FROM_QEMU, "argument unsupported: QEMU guest agent is not configured")
 NOT_ASLEEP = Fault(
     C.VIR_ERR_INTERNAL_ERROR,
@@ -184,12 +185,14 @@ NO_NETWORK = Fault(C.VIR_ERR_NO_NETWORK, C.VIR_FROM_NETWORK, "Network not found:
 # Storage
 NO_POOL = Fault(C.VIR_ERR_NO_STORAGE_POOL, C.VIR_FROM_STORAGE, "Storage pool not found: no storage pool with matching {key}")
 POOL_TAKEN = _failed("pool '{name}' already exists with uuid {uuid}", C.VIR_FROM_STORAGE)
+POOL_UUID_TAKEN = _failed("pool '{name}' is already defined with uuid {uuid}", C.VIR_FROM_STORAGE)
 POOL_CONFLICT = _failed("Storage source conflict with pool: '{name}'", C.VIR_FROM_STORAGE)
 POOL_ACTIVE = _invalid("storage pool '{name}' is already active", C.VIR_FROM_STORAGE)
 POOL_STILL_ACTIVE = _invalid("storage pool '{name}' is still active", C.VIR_FROM_STORAGE)
 POOL_INACTIVE = _invalid("storage pool '{name}' is not active", C.VIR_FROM_STORAGE)
 NO_DIRECTORY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_NONE, "cannot open directory '{path}': No such file or directory", 2)
-NOT_EMPTY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_STORAGE, "failed to remove pool '{path}': Directory not empty", 39)
+NOT_EMPTY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_STORAGE, "cannot remove directory '{path}': Directory not empty", 39)
+NOT_A_DIRECTORY = Fault(C.VIR_ERR_SYSTEM_ERROR, C.VIR_FROM_STORAGE, "cannot remove directory '{path}': Not a directory", 20)
 NO_VOLUME = Fault(C.VIR_ERR_NO_STORAGE_VOL, C.VIR_FROM_STORAGE, "Storage volume not found: no storage vol with matching {key}")
 VOLUME_TAKEN = Fault(C.VIR_ERR_STORAGE_VOL_EXIST, C.VIR_FROM_STORAGE, "storage volume '{name}' exists already")
 VOLUME_PATH_TAKEN = _invalid("volume target path '{path}' already exists", C.VIR_FROM_STORAGE)

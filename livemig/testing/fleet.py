@@ -12,19 +12,20 @@ import threading
 import uuid as uuids
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from livemig.runtime import Event, Runtime
 from livemig.testing import constants as C
 from livemig.testing import errors
+from livemig.testing.files import Files
 from livemig.testing.guests import EMULATOR, MACHINES, Definition, Load, each_disk, each_interface
 from livemig.testing.guests import Disk as Disk
 from livemig.testing.guests import Interface as Interface
 from livemig.testing.guests import guest_uuid as guest_uuid
 from livemig.testing.physics import INSTANT
 from livemig.testing.remote import PORTS
-from livemig.testing.storage import MIB, Directory, File, Pool, normal, pool_uuid, split
+from livemig.testing.storage import MIB, Directory, File, normal, split
 
 if TYPE_CHECKING:
     from livemig.testing.connection import virConnect
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TELLS_SHUTDOWN = 11_000_000  # libvirt: seen with 11.3 and not with 9.0, so it began somewhere between
 SHUT_OFF = (C.VIR_DOMAIN_SHUTOFF, C.VIR_DOMAIN_SHUTOFF_SHUTDOWN)
 STATES = {
     "running": (C.VIR_DOMAIN_RUNNING, C.VIR_DOMAIN_RUNNING_BOOTED),
@@ -59,8 +61,10 @@ class Domain:
     completed: dict[str, Any] | None = None
     saved: str | None = None
     """What its managed save image starts as: "running" or "paused"."""
-    snapshots: int = 0
-    """How many it has; one with any does not migrate."""
+    saved_xml: str = ""
+    """The definition in its managed save image."""
+    snapshots: list[str] = field(default_factory=list)
+    """Their XML; one with any does not migrate."""
     max_speed: int = 0
     max_downtime_ms: int = 300
 
@@ -102,7 +106,7 @@ class Switch(Generic[T]):
             host.fleet.follow(host)
 
 
-class Host:
+class Host(Files):
     """A machine with a libvirt daemon."""
 
     up = Switch(True)
@@ -148,7 +152,7 @@ class Host:
 
     def __init__(self, fleet: Fleet, name: str, address: str, facts: dict[str, Any]) -> None:
         self.fleet = fleet
-        self.name = name
+        super().__init__(name)
         self.address = address
         self.uuid = str(uuids.uuid5(uuids.NAMESPACE_URL, f"host:{name}"))
         self.memory_mib: int = facts.pop("memory_mib", 65536)
@@ -160,8 +164,6 @@ class Host:
         self.keepalive: tuple[int, int] = tuple(facts.pop("keepalive", (5, 5)))
         self.switches: dict[str, Any] = {}
         self.domains: dict[str, Domain] = {}
-        self.directories: dict[str, Directory] = {}
-        self.pools: dict[str, Pool] = {}
         self.connections: set[virConnect] = set()
         self.jobs: set[Migration] = set()
         """Migrations from and to it."""
@@ -204,27 +206,6 @@ class Host:
         for uuid in [uuid for uuid, domain in self.domains.items() if domain.active]:
             self.kill_guest(uuid)
 
-    def directory(self, path: str) -> Directory | None:
-        return self.directories.get(normal(path))
-
-    def make_directory(self, path: str) -> None:
-        """Have it, on the file system of the directory above it, if that is one of those there are."""
-        if self.directory(path) is None:
-            above = self.directory(split(path)[0])
-            self.directories[path] = Directory(path, bool(above and above.shared), above.capacity_mib if above else 1024 * 1024)
-
-    def hold(self, directory: Directory, pool: str | None) -> None:
-        """Have a directory, and an active pool on it if one is named."""
-        self.directories[directory.path] = directory
-        if pool:
-            self.pools[pool] = Pool(pool, pool_uuid(self.name, pool), directory, persistent=True, seen=set(directory.files))
-
-    def file(self, path: str) -> File | None:
-        """The file at an absolute path, as this host sees it."""
-        directory, name = split(path)
-        found = self.directory(directory)
-        return found.files.get(name) if found else None
-
     def memory_free_mib(self) -> int:
         return max(0, self.memory_mib - sum(domain.definition.memory_mib for domain in self.domains.values() if domain.active))
 
@@ -239,6 +220,12 @@ class Host:
         domain.id = -1
         if not domain.persistent:
             self.remove(domain)
+
+    def end(self, domain: Domain, state: tuple[int, int], detail: int) -> None:
+        """The daemon ends a domain's QEMU by itself, which newer ones tell."""
+        if self.libvirt_version >= TELLS_SHUTDOWN:
+            self.emit(C.VIR_DOMAIN_EVENT_ID_LIFECYCLE, domain, C.VIR_DOMAIN_EVENT_SHUTDOWN, C.VIR_DOMAIN_EVENT_SHUTDOWN_HOST)
+        self.stop(domain, state, detail)
 
     def follow(self) -> None:
         """A switch was set: count a daemon that died, and have directories and connections follow."""

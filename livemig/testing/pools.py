@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from livemig.testing import constants as C
 from livemig.testing import documents, errors
 from livemig.testing.remote import remote
-from livemig.testing.storage import MIB, File, Pool
+from livemig.testing.storage import MIB, Directory, File, Pool
 from livemig.testing.streams import virStream
 
 if TYPE_CHECKING:
@@ -96,9 +96,7 @@ class virStoragePool:
         pool = self._known()
         if pool.active:
             raise errors.POOL_STILL_ACTIVE(name=pool.name)
-        if pool.directory.files:
-            raise errors.NOT_EMPTY(path=pool.directory.path)
-        self._connection.host.directories.pop(pool.directory.path, None)
+        self._connection.host.delete(pool.directory.path)
         return 0
 
     @remote
@@ -143,23 +141,28 @@ class virStorageVol:
         return self._name
 
     def path(self) -> str:
-        return f"{self._pool.directory.path}/{self._name}"
+        return f"{self._pool.path}/{self._name}"
 
     def key(self) -> str:
         return self.path()
 
-    def _file(self) -> File:
+    def _found(self) -> File | Directory:
         if self._connection.host.pools.get(self._pool.name) is not self._pool:
             raise errors.NO_POOL(key=f"name '{self._pool.name}'")
-        file = self._pool.directory.files.get(self._name)
-        if file is None:
+        found = self._pool.look().get(self._name)
+        if found is None:
             raise errors.NO_VOLUME(key=f"path '{self.path()}'")
-        return file
+        return found
+
+    def _file(self) -> File:
+        """What stands for a directory has nothing in it."""
+        found = self._found()
+        return found if isinstance(found, File) else File(format="dir", permissions=("0711", "0", "0"))
 
     @remote
     def info(self) -> list[int]:
-        file = self._file()
-        return [C.VIR_STORAGE_VOL_FILE, file.capacity, file.allocation]
+        found, file = self._found(), self._file()
+        return [C.VIR_STORAGE_VOL_FILE if found is file else C.VIR_STORAGE_VOL_DIR, file.capacity, file.allocation]
 
     @remote
     def infoFlags(self, flags: int = 0) -> list[int]:
@@ -184,5 +187,8 @@ class virStorageVol:
     def delete(self, flags: int = 0) -> int:
         if self._connection.host.pools.get(self._pool.name) is not self._pool:
             raise errors.NO_POOL(key=f"name '{self._pool.name}'")
-        self._pool.delete(self._name)
+        if self._name not in self._pool.seen:
+            raise errors.NO_VOLUME(key=f"name '{self._name}'")
+        self._connection.host.delete(self.path())  # one that another host has removed meanwhile counts as deleted, as libvirt has it
+        self._pool.seen.discard(self._name)
         return 0

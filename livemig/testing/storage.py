@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid as uuids
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 from livemig.testing import errors
 
@@ -12,6 +14,7 @@ MIB = 1024 * 1024
 
 
 MAGIC = b"IMAGE\xfb"
+_CHANGES = count(1)
 
 
 @dataclass(slots=True)
@@ -27,6 +30,11 @@ class File:
     content: bytes = b""
     backing: tuple[str, str] | None = None
     permissions: tuple[str, str, str] = ("0600", "0", "0")
+    changed: int = field(default_factory=lambda: next(_CHANGES), compare=False, repr=False)
+    """When it was last changed, in nanoseconds; two files have never changed at the same time."""
+
+    def change(self) -> None:
+        self.changed = next(_CHANGES)
 
     @property
     def length(self) -> int:
@@ -42,6 +50,7 @@ class File:
     def become(self, data: bytes, length: int, allocation: int) -> None:
         """Hold what somebody has written; its format is seen by its first bytes."""
         self.allocation = allocation
+        self.change()
         if not data.startswith(MAGIC):
             self.format, self.capacity, self.backing, self.content = "raw", length, None, data.rstrip(b"\0")
             return
@@ -77,18 +86,23 @@ class Directory:
 
 @dataclass(slots=True)
 class Pool:
-    """A `dir` pool. `seen` is what its daemon knew of the directory when it last looked: other hosts' files appear at a refresh."""
+    """A `dir` pool. `seen` is what its daemon knew of the directory when it last looked: other hosts' files appear at a refresh.
+
+    `path` is where its XML says that the directory is, links and all; `look` says what is there, by name: files and directories, of links what they lead to.
+    """
 
     name: str
     uuid: str
+    path: str
     directory: Directory
+    look: Callable[[], Mapping[str, File | Directory]]
     persistent: bool = False
     active: bool = True
     autostart: bool = False
     seen: set[str] = field(default_factory=set)
 
     def refresh(self) -> None:
-        self.seen = set(self.directory.files)
+        self.seen = set(self.look())
 
     def create(self, name: str, file: File) -> None:
         if name in self.directory.late:
@@ -99,13 +113,6 @@ class Pool:
             raise errors.VOLUME_PATH_TAKEN(path=f"{self.directory.path}/{name}")
         self.directory.write(name, file)
         self.seen.add(name)
-
-    def delete(self, name: str) -> None:
-        """A file that another host has removed meanwhile counts as deleted, as libvirt has it."""
-        if name not in self.seen:
-            raise errors.NO_VOLUME(key=f"name '{name}'")
-        self.seen.discard(name)
-        self.directory.files.pop(name, None)
 
 
 def normal(path: str) -> str:

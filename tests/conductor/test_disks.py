@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ IMAGES, SHARED = "/images", "/shared"
 RAW = Disk(f"{IMAGES}/web.raw", 8)
 QCOW2 = Disk(f"{IMAGES}/web.qcow2", 8, format="qcow2", backing=f"{IMAGES}/base.raw")
 ISO = Disk(f"{IMAGES}/disk.config", 1, "sda", read_only=True, device="cdrom")
+HOME = f"{IMAGES}/{WEB}"
+"""A directory of the guest's own."""
 
 
 @pytest.fixture
@@ -130,10 +133,17 @@ def test_two_disks_of_which_one_is_shared(service: Service, hosts: list[Host]) -
 
 
 def test_a_config_drive_goes_along_and_an_installation_cd_stays_too(service: Service, hosts: list[Host]) -> None:
-    add(service, RAW, ISO, Disk(f"{IMAGES}/debian.iso", 1, "sdb", read_only=True, device="cdrom"), Disk("", 0, "sdc", read_only=True, device="cdrom"))
-    moved(service)
-    assert files(service)["node1"] == {"debian.iso": b"node1:/images/debian.iso"}
+    """The drive is the guest's own by the directory that it lies in, and not by what it is called."""
+    own = Disk(f"{HOME}/disk.config", 1, "sdd", read_only=True, device="cdrom")
+    add(service, RAW, ISO, own, Disk(f"{IMAGES}/debian.iso", 1, "sdb", read_only=True, device="cdrom"), Disk("", 0, "sdc", read_only=True, device="cdrom"))
+    migration = moved(service)
+    assert files(service)["node1"] == {name: f"node1:/images/{name}".encode() for name in ("disk.config", "debian.iso")}
     assert files(service)["node2"] == {name: f"node1:/images/{name}".encode() for name in ("web.raw", "disk.config", "debian.iso")}
+    assert [HOME in host.directories for host in hosts] == [False, True, False]
+    assert set(hosts[1].directories[HOME].files) == {"disk.config"}
+    assert migration.files == tuple(LeftFile("node1", f"{IMAGES}/{name}", "kept") for name in ("debian.iso", "disk.config"))
+    assert any(text.startswith("/images/debian.iso stays on node1: nothing proves that it is the guest's own") for text in told(service))
+    moved(service, host="node1")
 
 
 def test_a_local_config_drive_beside_shared_disks(service: Service, hosts: list[Host]) -> None:
@@ -208,15 +218,15 @@ def test_no_directory(service: Service, hosts: list[Host]) -> None:
 
 def test_a_directory_of_the_guests_own(service: Service, hosts: list[Host]) -> None:
     """It is made at the destination, and goes when nothing is in it any more."""
-    add(service, Disk(f"{IMAGES}/web/disk", 8), Disk(f"{IMAGES}/web/seed.iso", 1, "sda", read_only=True, device="cdrom"), RAW)
+    add(service, Disk(f"{HOME}/disk", 8), Disk(f"{HOME}/seed.iso", 1, "sda", read_only=True, device="cdrom"), RAW)
     hosts[1].migration_error = "the destination said no"
     assert service.live_migrate(WEB, block=True).status_int == 202
     assert end(service).status is Status.FAILED
-    assert [f"{IMAGES}/web" in host.directories for host in hosts] == [True, False, False]
+    assert [HOME in host.directories for host in hosts] == [True, False, False]
     moved(service)
-    assert [f"{IMAGES}/web" in host.directories for host in hosts] == [False, True, False]
-    assert set(hosts[1].directories[f"{IMAGES}/web"].files) == {"disk", "seed.iso"}
-    assert told(service)[-1] == "/images/web/ was removed from node1"
+    assert [HOME in host.directories for host in hosts] == [False, True, False]
+    assert set(hosts[1].directories[HOME].files) == {"disk", "seed.iso"}
+    assert told(service)[-1] == f"{HOME}/ was removed from node1"
 
 
 def test_a_directory_that_was_not_made_yet_holds_up_nobody(service: Service, hosts: list[Host]) -> None:
@@ -334,7 +344,7 @@ def test_a_source_that_is_away_when_it_is_to_be_tidied(service: Service, hosts: 
     hosts[0].directories[IMAGES].files["web.raw"] = File(content=b"not gone yet")
     hosts[0].up = False
     service.runtime.sleep(1)
-    journal(service, migration.id, LeftFile("node1", RAW.path, "completed"))
+    journal(service, migration.id, LeftFile("node1", RAW.path, "proven"))
     service.runtime.sleep(60)
     assert service.store.migrations.get(migration.id).untidy
     assert sum("cannot be removed from node1 now, and will be later" in text for text in told(service)) == 1
@@ -480,14 +490,90 @@ def test_an_abort_while_it_waits_for_the_files_of_another(service: Service, host
 
 
 def test_pools_that_a_dead_conductor_left_are_swept(service: Service, hosts: list[Host]) -> None:
+    """They are known by the UUID that was written down. An administrator's pool is his, whatever it is called, and so is another deployment's."""
     service.fleet.add_local_directory("node2", "/mine")
+    service.fleet.add_local_directory("node2", "/data")
+    mark = service.store.marks.write_down("node2", "a machine that is no more")
+    pool = "<pool type='dir'><name>{}</name>{}<target><path>{}</path></target></pool>"
     with service.conductor.inventory.get("node2").hypervisor.use() as connection:  # type: ignore[union-attr]
-        connection.storagePoolDefineXML(f"<pool type='dir'><name>livemig-left</name><target><path>{IMAGES}</path></target></pool>", 0)
-        connection.storagePoolCreateXML(f"<pool type='dir'><name>livemig-too</name><target><path>{SHARED}</path></target></pool>", 0)
-        connection.storagePoolDefineXML("<pool type='dir'><name>mine</name><target><path>/mine</path></target></pool>", 0)
+        connection.storagePoolCreateXML(pool.format("livemig-left", f"<uuid>{mark}</uuid>", IMAGES), 0)
+        connection.storagePoolCreateXML(pool.format("livemig-other-0c2f8f3c", "", SHARED), 0)
+        connection.storagePoolDefineXML(pool.format("mine", "", "/mine"), 0)
+        connection.storagePoolDefineXML(pool.format("livemig-data", "", "/data"), 0).create(0)
     service.restart_conductor()
     service.runtime.sleep(1)
-    assert list(hosts[1].pools) == ["mine"]
+    assert list(hosts[1].pools) == ["livemig-other-0c2f8f3c", "mine", "livemig-data"]
+    assert hosts[1].pools["livemig-data"].active and hosts[1].pools["livemig-data"].persistent
+
+
+def test_a_guest_that_is_called_like_the_directory_of_isos(service: Service, hosts: list[Host]) -> None:
+    """The CD and its directory are an administrator's."""
+    service.fleet.add_local_directory("node1", f"{IMAGES}/isos")
+    add(service, replace(RAW, path=f"{IMAGES}/isos.raw"), Disk(f"{IMAGES}/isos/debian-12.iso", 1, "sda", read_only=True, device="cdrom"), name="isos")
+    uuid = guest_uuid("isos")
+    migration = moved(service, uuid)
+    assert set(hosts[0].directories[f"{IMAGES}/isos"].files) == {"debian-12.iso"} == set(hosts[1].directories[f"{IMAGES}/isos"].files)
+    assert migration.files == (LeftFile("node1", f"{IMAGES}/isos/debian-12.iso", "kept"),)
+    assert "isos.raw" not in files(service)["node1"]
+
+
+def test_what_version_0_1_wrote_down_by_names_is_judged_anew(service: Service, hosts: list[Host]) -> None:
+    """It was to remove an installation CD, in a directory that is called like the guest, and was just at it."""
+    service.fleet.add_local_directory("node1", f"{IMAGES}/web").files["debian.iso"] = File(MIB, MIB, content=b"an administrator's")
+    add(service, RAW)
+    migration = moved(service)
+    put(hosts[0], "web.raw", content=b"somebody has put another here")
+    left = [LeftFile("node1", path, after) for path, after in ((f"{IMAGES}/web/debian.iso", "now"), (RAW.path, "completed"), (f"{IMAGES}/web/", "completed"))]
+    journal(service, migration.id, *left, LeftFile("node2", f"{IMAGES}/web/debian.iso", "failed"))
+    service.runtime.sleep(30)
+    assert set(hosts[0].directories[f"{IMAGES}/web"].files) == {"debian.iso"}
+    assert files(service)["node1"] == {"web.raw": b"somebody has put another here"}, "this migration has not copied it"
+    assert end(service).files == tuple(replace(file, after="kept") for file in left)
+
+
+def test_a_guest_that_has_moved_on_before_its_source_is_back(service: Service, hosts: list[Host]) -> None:
+    """That its disk was whole at the first destination is written down while it is there."""
+    add(service, RAW)
+    first = moved(service)
+    put(hosts[0], "web.raw", content=b"not gone yet")
+    hosts[0].up = False
+    service.runtime.sleep(1)
+    journal(service, first.id, LeftFile("node1", RAW.path, "completed"), LeftFile("node2", RAW.path, "failed"))
+    until(service, lambda: LeftFile("node1", RAW.path, "proven") in service.store.migrations.get(first.id).files)
+    moved(service, host="node3")
+    assert set(files(service)["node1"]) == {"web.raw"}
+    hosts[0].up = True
+    until(service, lambda: not service.store.migrations.get(first.id).untidy)
+    assert [set(each) for each in files(service).values()] == [set(), set(), {"web.raw"}]
+
+
+def test_a_destination_that_cannot_say_whether_the_copy_is_whole(service: Service, hosts: list[Host]) -> None:
+    """The source's file waits until it can."""
+    add(service, RAW)
+    migration = moved(service)
+    put(hosts[0], "web.raw", content=b"not gone yet")
+    hosts[1].up = False
+    service.runtime.sleep(1)
+    journal(service, migration.id, LeftFile("node1", RAW.path, "completed"), LeftFile("node2", RAW.path, "failed"))
+    service.runtime.sleep(60)
+    assert set(files(service)["node1"]) == {"web.raw"}
+    assert sum("/images/web.raw cannot be removed from node1 now, and will be later" in text for text in told(service)) == 1
+    hosts[1].up = True
+    end(service)
+    assert files(service)["node1"] == {}
+
+
+def test_a_file_stays_to_which_another_guest_refers_by_a_link(service: Service, hosts: list[Host]) -> None:
+    hosts[0].links["/data"] = IMAGES
+    add(service, RAW)
+    hosts[0].bandwidth_mib_s = 100.0
+    assert service.live_migrate(WEB, block=True).status_int == 202
+    service.wait_status(WEB, "running")
+    service.fleet.add_guest("other", "node1", state="shutoff", disks=["/data/../data/web.raw"])
+    migration = end(service)
+    assert "/images/web.raw stays on node1: guest other refers to it as /data/../data/web.raw" in told(service)
+    assert migration.files == (LeftFile("node1", RAW.path, "kept"),)
+    assert set(files(service)["node1"]) == {"web.raw"}
 
 
 def test_what_one_host_lacks_another_may_have(service: Service, hosts: list[Host]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -320,7 +319,7 @@ def test_a_withdrawn_migration_is_not_begun(service: Service) -> None:
 def test_a_running_job_outlives_the_database(tmp_path: Path, runtime: GreenletRuntime) -> None:
     with Service(tmp_path, runtime, database=Database) as service:
         slow(service)
-        with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
+        with closing(service.other_process()) as other:
             other.execute("BEGIN EXCLUSIVE")
             service.runtime.sleep(60)
             assert service.fleet.running_on(WEB) == ["node2"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -203,7 +202,7 @@ def test_the_database_is_away_when_it_is_switched_and_interrupted(make: Make) ->
     assert service.live_migrate(WEB).status_int == 202
     service.runtime.sleep(5)
     source = service.fleet.hosts["node1"].domains[WEB]
-    with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
+    with closing(service.other_process()) as other:
         other.execute("BEGIN EXCLUSIVE")
         service.fleet.wait(lambda: source.reason == C.VIR_DOMAIN_PAUSED_POSTCOPY, 100)
         service.fleet.hosts["node1"].bandwidth_mib_s = 20.0

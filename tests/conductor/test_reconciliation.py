@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import delete, text, update
 
 from livemig import exceptions
-from livemig.conductor import ruling
+from livemig.conductor import remains, ruling
 from livemig.conductor.doctor import Doctor, of_database, own_hands
+from livemig.conductor.marks import WrittenMarks
 from livemig.conductor.reconciliation import Disagreement
 from livemig.db import models
 from livemig.facts import Outcome, Presence
@@ -22,7 +23,8 @@ from livemig.hypervisor.events import EventLoop
 from livemig.records import LeftFile, Migration
 from livemig.states import Status
 from livemig.testing import constants as C
-from livemig.testing.fleet import Domain, guest_uuid
+from livemig.testing.fleet import Disk, Domain, guest_uuid
+from livemig.testing.storage import File
 from tests.conductor.cluster import Cluster
 from tests.service import HOSTS, Service
 from tests.simulation.runtime import GreenletRuntime
@@ -341,6 +343,64 @@ def test_files_that_are_left(service: Service) -> None:
     service.runtime.sleep(60)
     [text] = found(service)
     assert text == f"migration 1 of server {WEB} ended as error, and /images/web.img on node9 are still to be removed"
+
+
+# What lies about on hosts
+
+
+def lying_about(service: Service) -> list[str]:
+    module = service.fleet.libvirt()
+    loop = EventLoop(module, service.runtime)
+    loop.start()
+    hypervisors = {name: Hypervisor(module, name, f"qemu+tcp://{name}/system", (5, 5), WrittenMarks(service.store, "a person")) for name in HOSTS}
+    try:
+        return [f"{each.text} => {each.mend}" for each in remains.find(service.store, service.runtime, hypervisors, 15)]
+    finally:
+        loop.stop()
+
+
+def test_a_file_that_stays_is_told_of_until_it_is_gone_or_a_guest_refers_to_it(service: Service) -> None:
+    images = {host.name: service.fleet.add_local_directory(host, "/images") for host in service.fleet.hosts.values()}
+    guest(service, disks=[Disk("/images/web.raw", 1), Disk("/images/web-seed.iso", 1, "sda", read_only=True, device="cdrom")], memory_mib=512)
+    assert service.live_migrate(WEB, "node2", True).status_int == 202
+    assert service.wait_idle(WEB).status is Status.COMPLETED
+    service.runtime.sleep(30)
+    told = f"migration 1 of server {WEB} has left /images/web-seed.iso on node1, since it is not provably livemig's to remove"
+    assert lying_about(service) == [f"{told} => if nobody needs it there: rm /images/web-seed.iso, on node1"]
+    assert found(service) == [], "a row that only keeps files is no disagreement"
+    other = service.fleet.add_guest("other", "node1", state="shutoff", disks=["/images/web-seed.iso"])
+    assert lying_about(service) == []
+    service.fleet.hosts["node1"].remove(other)
+    assert len(lying_about(service)) == 1
+    service.fleet.hosts["node1"].up = False
+    assert lying_about(service) == [], "a host that is away is told of elsewhere"
+    service.fleet.hosts["node1"].up = True
+    del images["node1"].files["web-seed.iso"]
+    assert lying_about(service) == []
+    assert set(images["node2"].files) == {"web.raw", "web-seed.iso"}
+
+
+def test_what_looks_like_ours_is_told_of_and_what_is_made_just_now_is_not(service: Service) -> None:
+    host = service.fleet.hosts["node1"]
+    for name in ("one", "two"):
+        service.fleet.add_local_directory(host, f"/{name}", pool=f"livemig-{name}")
+    host.pools["livemig-two"].directory.files["livemig-probe-1"] = File()
+    host.pools["livemig-two"].refresh()
+
+    def pass_by() -> None:
+        service.runtime.sleep(1)
+        del host.pools["livemig-one"]
+
+    passing = service.runtime.start("passing", pass_by)
+    virsh = "virsh -c qemu+tcp://node1/system"
+    assert lying_about(service) == [
+        "host node1 has a pool livemig-two, which looks like what version 0.1 left => if no other livemig is at work there: "
+        f"{virsh} pool-destroy livemig-two; {virsh} pool-undefine livemig-two",
+        "host node1 has /two/livemig-probe-1, which looks like what version 0.1 left => if no other livemig is at work there: "
+        f"{virsh} vol-delete /two/livemig-probe-1",
+    ]
+    passing.join()
+    assert set(host.pools) == {"livemig-two"}
 
 
 # A host that is gone for good

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from livemig.lab.lab import Lab
 from tests.contract.pair import Pair
-from tests.contract.worlds import LabWorld, MockWorld, World, event_thread
+from tests.contract.worlds import RELEASES, LabWorld, MockWorld, World, event_thread
+
+Labs = Callable[[tuple[str, ...]], Lab]
+STAGES: dict[str, Callable[[Labs], World]] = {
+    "mock": lambda _labs: MockWorld(RELEASES["own"]),
+    "mock-debian13": lambda _labs: MockWorld(RELEASES["debian13"]),
+    "lab": lambda labs: LabWorld(labs(("own", "own"))),
+    "debian13": lambda labs: LabWorld(labs(("debian13", "debian13"))),
+}
 
 
-@pytest.fixture(scope="session")
-def mock_world() -> Iterator[World]:
-    world = MockWorld()
+@pytest.fixture(scope="session", params=[pytest.param(stage, marks=[] if stage.startswith("mock") else [pytest.mark.lab]) for stage in STAGES])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """One after the other, as pytest sorts tests by the parameters of their session: the guest of one is gone before the next one's comes."""
+    labs: Any = request.getfixturevalue("labs") if request.param in ("lab", "debian13") else None
+    world = STAGES[request.param](labs)
     with event_thread(world.libvirt):
         yield world
-
-
-@pytest.fixture(scope="session")
-def lab_world(lab: Any) -> Iterator[World]:
-    world = LabWorld(lab)
-    with event_thread(world.libvirt):
-        yield world
-    for guest in lab.guests:
-        guest.remove()
-
-
-@pytest.fixture(params=["mock", pytest.param("lab", marks=pytest.mark.lab)])
-def world(request: pytest.FixtureRequest) -> World:
-    chosen: World = request.getfixturevalue(f"{request.param}_world")
-    return chosen
+    world.end()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_success(pair: Pair) -> None:
     pair.guest.migrateSetMaxSpeed(500)
     assert call.result() is None
     pair.until(lambda: pair.names(SOURCE)[-1] == ("completed",))
-    assert pair.names(SOURCE) == [("iteration",), ("suspended", 1), ("iteration",), ("stopped", 3), ("completed",)]
+    assert pair.names(SOURCE) == [("iteration",), ("suspended", 1), ("iteration",), *pair.world.release.shutdown, ("stopped", 3), ("completed",)]
     assert pair.names(DESTINATION) == [("started", 1), ("defined", 0), ("resumed", 1)]
     assert pair.events.index((DESTINATION, "started", 1)) < pair.events.index((SOURCE, "iteration"))
     assert pair.events.index((DESTINATION, "resumed", 1)) < pair.events.index((SOURCE, "stopped", 3))
@@ -67,6 +67,7 @@ def test_before_qemu_begins(pair: Pair) -> None:
     assert stats["memory_total"] == stats["memory_remaining"] == 0 and "downtime" not in stats and "memory_page_size" not in stats
     assert pair.code(pair.guest.migrateStartPostCopy) == pair.libvirt.VIR_ERR_INTERNAL_ERROR
     pair.heard(SOURCE, "iteration")
+    pair.until(lambda: pair.guest.jobStats().get("memory_total", 0))  # libvirt 9.0 stumbles over an abort before QEMU has told of its memory
     pair.guest.abortJob()
     assert call.result() == pair.libvirt.VIR_ERR_OPERATION_ABORTED
 
@@ -78,7 +79,7 @@ def test_abort(pair: Pair) -> None:
     assert call.result() == pair.libvirt.VIR_ERR_OPERATION_ABORTED
     pair.heard(DESTINATION, "stopped", 5)
     assert pair.names(SOURCE) == [("iteration",)]
-    assert pair.names(DESTINATION) == [("started", 1), ("stopped", 5)]
+    assert pair.names(DESTINATION) == [("started", 1), *pair.world.release.shutdown, ("stopped", 5)]
     assert (pair.state(SOURCE), pair.state(DESTINATION)) == (before, None)
     assert pair.guest.jobStats() == {"type": pair.libvirt.VIR_DOMAIN_JOB_NONE}
     assert pair.code(pair.guest.abortJob) == pair.libvirt.VIR_ERR_OPERATION_INVALID
@@ -146,7 +147,7 @@ def test_post_copy(pair: Pair) -> None:
     assert pair.code(pair.guest.abortJob) == libvirt.VIR_ERR_OPERATION_INVALID
     assert call.result() is None
     pair.until(lambda: pair.names(SOURCE)[-1] == ("completed",))
-    assert pair.names(SOURCE) == [("iteration",), ("suspended", 1), ("suspended", 7), ("iteration",), ("stopped", 3), ("completed",)]
+    assert pair.names(SOURCE) == [*pair.world.release.post_copy, *pair.world.release.shutdown, ("stopped", 3), ("completed",)]
     assert pair.names(DESTINATION) == [("started", 1), ("defined", 0), ("resumed", 3), ("resumed", 1)]
     assert (pair.state(SOURCE), pair.state(DESTINATION)) == (None, MIGRATED)
     completed = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED
@@ -179,12 +180,18 @@ def test_speeds_of_a_running_one(pair: Pair) -> None:
 
 
 def test_post_copy_interrupted_and_resumed(world: World) -> None:
-    """QEMU 7.2 hangs now and then when it is resumed, and libvirtd 9.0 with it: then there is a new guest, and another try."""
+    """QEMU 7.2 hangs now and then when it is resumed, and libvirtd 9.0 with it: then there is a new guest, and another try.
+
+    Of libvirt 11.2 and 11.3 the destination's daemon dies, and the guest is lost for it.
+    """
     for _ in range(3):
         world.ensure_guest()
         pair = Pair(world)
         try:
             interrupt(pair)
+            if not world.release.resumes_post_copy:
+                dies_of_resumption(pair)
+                break
             if resume(pair):
                 break
         finally:
@@ -225,6 +232,20 @@ def resume(pair: Pair) -> bool:
     pair.until(lambda: pair.state(DESTINATION) == MIGRATED)
     pair.until(lambda: pair.state(SOURCE) is None)
     return True
+
+
+def dies_of_resumption(pair: Pair) -> None:
+    """One that comes too early for QEMU does no harm."""
+    libvirt, closed = pair.libvirt, (DESTINATION, "closed", pair.libvirt.VIR_CONNECT_CLOSE_REASON_ERROR)
+    flags = pair.MOVE | libvirt.VIR_MIGRATE_POSTCOPY | libvirt.VIR_MIGRATE_POSTCOPY_RESUME
+    for _ in range(5):
+        RUNTIME.sleep(0.5)
+        assert pair.migrate(flags, bandwidth__postcopy=50).result() is not None
+        if closed in pair.events:
+            break
+    pair.heard(*closed)
+    assert pair.code(libvirt.open, pair.destination_uri) == libvirt.VIR_ERR_SYSTEM_ERROR
+    pair.world.start_over()
 
 
 def test_client_killed(pair: Pair) -> None:

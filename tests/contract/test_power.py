@@ -74,7 +74,15 @@ def test_managed_save(pair: Pair) -> None:
     pair.heard(SOURCE, "resumed", 2)
     assert guest.state() == [libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_RESTORED]
     assert guest.hasManagedSaveImage() == 0
-    assert pair.names(SOURCE) == [("suspended", 0), ("iteration",), ("completed",), ("stopped", 4), ("started", 2), ("resumed", 2)]
+    assert pair.names(SOURCE) == [
+        ("suspended", 0),
+        ("iteration",),
+        ("completed",),
+        *pair.world.release.shutdown,
+        ("stopped", 4),
+        ("started", 2),
+        ("resumed", 2),
+    ]
 
 
 def test_managed_save_of_a_paused_guest(pair: Pair) -> None:

@@ -165,7 +165,7 @@ class Stage:
         if not _is(looks, Phase.PREPARING):
             return False
         files = self.cluster.store.migrations.get(looks[Phase.PREPARING].migration["id"]).files
-        return any(file.host == self.destination.name and file.after == FAILED for file in files)
+        return any(file.host == self.destination.name and file.after == FAILED and not file.path.endswith("/") for file in files)
 
     def _wait(self, ready: Any, seconds: float, what: str) -> None:
         self.cluster.wait(lambda: ready(self.looks()), seconds, what, lambda: f"\n{describe(self.looks())}")

@@ -1,4 +1,4 @@
-"""`stage`: livemig-all on the lab, as it is at first."""
+"""`stage`: livemig-all on the lab, as it is at first. `guest`: one that takes a while to leave its host."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from livemig.lab.guests import Guest
 from livemig.lab.lab import Lab
 from tests.lab.stage import Stage
 
@@ -25,3 +26,21 @@ def stage(module_stage: Stage) -> Iterator[Stage]:
         host.heal()
     module_stage.configure()
     module_stage.wait_for_hosts()
+
+
+@pytest.fixture(scope="module")
+def module_guest(module_stage: Stage) -> Iterator[Guest]:
+    guest = module_stage.lab.add_guest("engine", memory_mib=160)
+    yield guest
+    guest.remove()
+
+
+@pytest.fixture
+def guest(stage: Stage, module_guest: Guest) -> Iterator[Guest]:
+    """On whichever host it is, its link so slow that it takes seconds to leave."""
+    here = module_guest.where()
+    assert here is not None
+    stage.service.wait_seen(module_guest.uuid, ("ACTIVE", here.name))
+    here.slow(60)
+    yield module_guest
+    module_guest.set_dirty(0)

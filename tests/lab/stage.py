@@ -30,6 +30,11 @@ keepalive_count = 3
 """
 
 
+def options(**values: object) -> str:
+    """Of a live migration, as `Stage.configure` takes them."""
+    return "[libvirt]\n" + "".join(f"live_migration_{name} = {value}\n" for name, value in values.items())
+
+
 class Stage:
     """One livemig-all. `configure` sets its options, `[libvirt]` first, for what begins from then on."""
 

@@ -14,52 +14,9 @@ from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.states import Status
 from tests.lab.places import host_of
-from tests.lab.stage import RUNTIME, Stage
+from tests.lab.stage import RUNTIME, Stage, options
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def module_guest(module_stage: Stage) -> Iterator[Guest]:
-    guest = module_stage.lab.add_guest("engine", memory_mib=160)
-    yield guest
-    guest.remove()
-
-
-@pytest.fixture
-def guest(stage: Stage, module_guest: Guest) -> Iterator[Guest]:
-    """On whichever host it is, its link so slow that it takes seconds to leave."""
-    here = module_guest.where()
-    assert here is not None
-    stage.service.wait_seen(module_guest.uuid, ("ACTIVE", here.name))
-    here.slow(60)
-    yield module_guest
-    module_guest.set_dirty(0)
-
-
-def options(**values: object) -> str:
-    return "[libvirt]\n" + "".join(f"live_migration_{name} = {value}\n" for name, value in values.items())
-
-
-def test_post_copy_by_force_complete(stage: Stage, guest: Guest) -> None:
-    stage.configure(options(permit_post_copy=True))
-    migration = stage.under_way(guest)
-    assert stage.force(migration) == 202
-    stage.told(guest, "post-copy")
-    stage.lab.host(migration.source).heal()
-    stage.end(guest)
-    assert "pause: " not in stage.story(guest)
-
-
-def test_post_copy_by_policy(stage: Stage, guest: Guest) -> None:
-    """A guest that dirties faster than the link: after one iteration without progress it is switched over."""
-    host_of(guest).slow(200)
-    stage.configure(options(policy="post-copy"))
-    guest.set_dirty(40)
-    stage.begin(guest)
-    stage.told(guest, "post-copy")
-    guest.set_dirty(0)
-    stage.end(guest)
 
 
 def test_auto_converge(stage: Stage, guest: Guest) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 from sqlalchemy import update
 
 from livemig.api import server_actions
-from livemig.conductor import admission, attempt, knobs, verdict
+from livemig.conductor import admission, attempt, disks, knobs, verdict
 from livemig.conductor.verdict import Verdict
 from livemig.db import models
 from livemig.db.migrations import MIGRATABLE, MIGRATING, Migrations
 from livemig.facts import Outcome, Presence
+from livemig.paths import above
 from livemig.states import Status
+from livemig.testing.fleet import guest_uuid
 
 Mistake = tuple[object, str, Callable[..., Any]]  # where, the name there, and what stands for it
 
@@ -104,6 +106,16 @@ def _state_before_row() -> Mistake:
     return Migrations, "begin", begin
 
 
+def _ownership_by_name() -> Mistake:
+    """What lies in a directory that is called like the guest is the guest's own."""
+    right = disks.is_own
+
+    def is_own(path: str, server: str) -> bool:
+        return right(path, server) or any(guest_uuid(name) == server for name in above(path))
+
+    return disks, "is_own", is_own
+
+
 VARIANTS: Mapping[str, Callable[[], Mistake]] = {
     "trust in the return code": _trust_in_the_return_code,
     "cast without row": _cast_without_row,
@@ -113,6 +125,7 @@ VARIANTS: Mapping[str, Callable[[], Mistake]] = {
     "the source alone is asked": _the_source_alone_is_asked,
     "an abort is believed": _an_abort_is_believed,
     "state before row": _state_before_row,
+    "ownership by name": _ownership_by_name,
 }
 
 

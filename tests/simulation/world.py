@@ -35,6 +35,8 @@ GUESTS = ("web", "db", "busy", "cache")
 CONDUCTORS = ("conductor1", "conductor2", "conductor3")
 APIS = ("api1", "api2")
 LOCAL = {"db": "/var/lib/libvirt/images/db.qcow2"}  # guests whose disk is a file of their host
+ISO = "/var/lib/libvirt/db/debian.iso"  # a CD of the administrator's, in a directory that is called like the guest that has it in its drive
+POOL = ("livemig-data", "/srv/data")  # a pool of his, and its directory
 SKEWS_S = (0.0, 0.3, -2.0, 45.0, -400.0)  # how far the wall clock of a machine may be from the database's
 OUTBOUND_LIMIT = 1
 SETTLE_S = 400.0
@@ -97,12 +99,15 @@ class World:
         self.fleet.finish_s = self.chance.choice((0.05, 0.05, 1.0))
         for name in HOSTS:
             self.fleet.add_host(name, keepalive=(2, 3))
+            self.fleet.add_local_directory(name, "/var/lib/libvirt")
             self.fleet.add_local_directory(name, "/var/lib/libvirt/images", pool="default")
+            self.fleet.add_local_directory(name, POOL[1], pool=POOL[0])
         for name in GUESTS:
             speed = 5000 if name == "busy" else self.chance.choice((1, 200))
-            disks = [Disk(LOCAL[name], 256, format="qcow2")] if name in LOCAL else []
+            disks = [Disk(LOCAL[name], 256, format="qcow2"), Disk(ISO, 1, "sda", read_only=True, device="cdrom")] if name in LOCAL else []
             self.fleet.add_guest(name, self.chance.choice(HOSTS), memory_mib=1024, dirty_mib_s=speed, persistent=name != "cache", disks=disks)
         self.contents = {name: next(file.content for host in self.fleet.hosts.values() if (file := host.file(path))) for name, path in LOCAL.items()}
+        self.isos = {host.name: file.content for host in self.fleet.hosts.values() if (file := host.file(ISO))}
         self.settings = self.chance.randrange(len(SETTINGS))
         self.skews = {name: timedelta(seconds=self.chance.choice(SKEWS_S)) for name in (*CONDUCTORS, *APIS)}
         self.servers = {name: guest_uuid(name) for name in GUESTS}
@@ -246,6 +251,7 @@ class World:
             raise Violation("; ".join(self.trouble))
         for name, server in self.servers.items():
             self._judge_server(name, server)
+        self._judge_what_is_others()
         for asked in self.accepted:
             mine = [each for each in self.store.migrations.of_server(asked.server) if each.request_id == asked.request_id]
             if len(mine) != 1 or mine[0].status not in FINAL:
@@ -309,6 +315,19 @@ class World:
             raise Violation(f"{name} runs on {running}, and its disk is on {disks}")
         if name in LOCAL and (content := self.fleet.hosts[running[0]].file(LOCAL[name]).content) != self.contents[name]:  # type: ignore[union-attr]
             raise Violation(f"the disk of {name} was {self.contents[name]!r}, and is {content!r}")
+
+    def _judge_what_is_others(self) -> None:
+        """Files and pools of others are where they were."""
+        for name, content in self.isos.items():
+            file = self.fleet.hosts[name].file(ISO)
+            if file is None or file.content != content:
+                raise Violation(f"{ISO} was on {name}, and is not any more")
+        for host in self.fleet.hosts.values():
+            pool = host.pools.get(POOL[0])
+            if pool is None or not (pool.active and pool.persistent and host.directory(POOL[1])):
+                raise Violation(f"pool {POOL[0]} was active on {host.name}, and is not any more")
+            if left := [name for name, pool in host.pools.items() if not pool.persistent]:
+                raise Violation(f"{host.name} has pools of nobody: {left}")
 
     def _forgotten(self, server: str) -> set[str]:
         """Where a paused copy of it is left, and a migration says so: its source's daemon died right after the switch-over."""

@@ -13,7 +13,7 @@ import pytest
 import livemig
 
 # Rooms and the rooms that each may import, beside itself. A room is a module or a package right under livemig.
-WORDS = {"exceptions", "states", "facts", "diagnostics", "records", "microversions", "runtime", "whereabouts"}
+WORDS = {"exceptions", "states", "facts", "diagnostics", "records", "microversions", "runtime", "whereabouts", "paths"}
 FLOORS: dict[str, set[str]] = {
     **dict.fromkeys(WORDS, WORDS),
     "conf": WORDS,

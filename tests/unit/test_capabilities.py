@@ -188,7 +188,7 @@ def test_what_other_documents_say(world: World) -> None:
 
 def test_snapshots_are_counted(world: World) -> None:
     assert world.a.guest(WEB).snapshots == 0
-    world.web.snapshots = 2
+    world.web.snapshots = ["<domainsnapshot/>"] * 2
     assert world.a.guest(WEB).snapshots == 2
     with world.a.use() as connection, pytest.raises(world.libvirt.libvirtError, match="cannot migrate domain with 2 snapshots") as caught:
         connection.lookupByName("web").migrateToURI3("qemu+tcp://b/system", {}, C.VIR_MIGRATE_LIVE | C.VIR_MIGRATE_PEER2PEER)

@@ -14,7 +14,7 @@ from livemig.conductor import disks
 from livemig.conductor.checks import disks as checks
 from livemig.conductor.checks.situation import End, Situation
 from livemig.conductor.disks import Needs, Way
-from livemig.db.files import COMPLETED, FAILED, NOW, PLANNED, is_due
+from livemig.db.files import COMPLETED, FAILED, KEPT, NOW, PLANNED, PROVEN, is_due, unproven
 from livemig.exceptions import DestinationDiskExists, InvalidLocalStorage, InvalidSharedStorage, MigrationPreCheckError, Refused
 from livemig.facts import Backing, Disk, Guest, HostFacts, Image, MigrationRequest, Outcome, Presence, ServerFacts, Space, Storage
 from livemig.hypervisor.storage import Blank
@@ -57,14 +57,19 @@ def test_ways(case: str) -> None:
 
 OWN: dict[str, tuple[str, bool]] = {
     "Nova's": (f"/var/lib/nova/instances/{UUID}/disk.config", True),
-    "Nova's by another name": ("/img/web_disk.config", True),
-    "by its label": ("/img/config-2.iso", True),
-    "in the guest's directory": ("/img/web/cloud.iso", True),
-    "in that of its UUID": (f"/img/{UUID}/cloud.iso", True),
-    "by the UUID": (f"/img/{UUID}.iso", True),
-    "by guest and target": ("/img/web.sda.iso", True),
-    "a seed": ("/img/web-seed.iso", True),
+    "in the directory of its UUID": (f"/img/{UUID}/cloud.iso", True),
+    "further down in it": (f"/img/{UUID}/iso/cloud.iso", True),
+    "Nova's by another name": ("/img/web_disk.config", False),
+    "by its label": ("/img/config-2.iso", False),
+    "in the guest's directory": ("/img/web/cloud.iso", False),
+    "by the UUID, but in nobody's directory": (f"/img/{UUID}.iso", False),
+    "in a directory that only begins so": (f"/img/{UUID}-old/cloud.iso", False),
+    "in that of another": ("/img/5f1c2f3e-0000-4000-8000-000000000002/disk.config", False),
+    "by guest and target": ("/img/web.sda.iso", False),
+    "a seed": ("/img/web-seed.iso", False),
+    "cloud-init's": ("/img/web-cidata.iso", False),
     "an installation CD": ("/img/debian-12.iso", False),
+    "one in a directory that is called like the guest": ("/var/lib/libvirt/web/debian-12.iso", False),
     "one that begins like the guest": ("/img/web-12.iso", False),
     "one that is called like it": ("/img/web.iso", False),
 }
@@ -73,7 +78,45 @@ OWN: dict[str, tuple[str, bool]] = {
 @pytest.mark.parametrize("case", OWN)
 def test_whose_a_read_only_image_is(case: str) -> None:
     path, own = OWN[case]
-    assert disks.is_own(Disk("sda", "file", path, "cdrom", read_only=True), Guest(1, 1, name="web"), UUID) is own
+    assert disks.is_own(path, UUID) is own
+
+
+HOME = f"/img/{UUID}"
+MOVED, READ = Disk("vda", "file", "/img/web"), Disk("sda", "file", f"{HOME}/cloud.iso", "cdrom", read_only=True)
+OVER = Disk("vda", "file", "/img/new", format="qcow2", backing=(Backing("/img/web", "raw"),))
+STAYS: dict[str, tuple[str, tuple[Disk, ...], tuple[str, ...], tuple[str, ...], str | None]] = {
+    # path, the guest's disks at the destination, what was made there, what is there, why it stays at the source
+    "what it writes": ("/img/web", (MOVED, READ), ("/img/web",), ("/img/web",), None),
+    "what it wrote before a snapshot was made": ("/img/web", (OVER,), ("/img/web",), ("/img/web",), None),
+    "its own config drive": (f"{HOME}/cloud.iso", (MOVED, READ), (f"{HOME}/cloud.iso",), (f"{HOME}/cloud.iso",), None),
+    "its own directory": (f"{HOME}/", (), (), (), None),
+    "a directory by its name": ("/img/web/", (MOVED,), (), (), "it is not named by the guest's UUID"),
+    "a path that goes up": (
+        "/img/x/../web",
+        (replace(MOVED, path="/img/x/../web"),),
+        ("/img/x/../web",),
+        ("/img/x/../web",),
+        "its path is not in its plain form",
+    ),
+    "what was there before": ("/img/web", (MOVED,), (), ("/img/web",), "this migration has not copied it"),
+    "a config drive that was there before": (f"{HOME}/cloud.iso", (READ,), (), (f"{HOME}/cloud.iso",), "this migration has not copied it"),
+    "a copy that has gone": ("/img/web", (MOVED,), ("/img/web",), (), "its copy is not at the destination"),
+    "a guest that has gone": ("/img/web", (), ("/img/web",), ("/img/web",), "its copy is no disk of the guest at the destination"),
+    "another disk": ("/img/web", (READ,), ("/img/web",), ("/img/web",), "its copy is no disk of the guest at the destination"),
+    "an installation CD": (
+        "/iso/debian.iso",
+        (replace(READ, path="/iso/debian.iso"),),
+        ("/iso/debian.iso",),
+        ("/iso/debian.iso",),
+        "nothing proves that it is the guest's own: the guest only reads it, and it lies in no directory that is named by the guest's UUID",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STAYS)
+def test_what_stays_at_the_source(case: str) -> None:
+    path, having, made, there, why = STAYS[case]
+    assert disks.why_it_stays(disks.evidence(path, UUID, made, there, having)) == why
 
 
 BASE = Image("/img/base", "raw", 8 * MIB, 8 * MIB, 2 * MIB)
@@ -94,7 +137,7 @@ def needs(*of: Disk, shared: dict[str, bool] = LOCAL, images: dict[str, Image] =
 def test_needs() -> None:
     assert disks.files(GUEST.disks) == ["/img/web", "/img/middle", "/img/base", "/img/disk.config"]
     blank = Blank("/img/web", "qcow2", 8 * MIB, ("0640", "1", "2"), CHAIN.backing[0])
-    assert needs(CHAIN, CONFIG) == Needs((blank,), (MIDDLE, BASE, ISO), ("/img/web", "/img/disk.config"))
+    assert needs(CHAIN, CONFIG) == Needs((blank,), (MIDDLE, BASE, ISO), ("/img/web",))
     assert needs(CHAIN, shared={**LOCAL, "/img/base": True}).read_only == (MIDDLE,)
     assert needs(CHAIN, shared={**LOCAL, "/img/web": True}) == Needs((), (MIDDLE, BASE), ()), "a shared image may stand on a local one"
     assert needs(CHAIN, replace(CHAIN, target="vdb", path="/img/other")).read_only == (MIDDLE, BASE)
@@ -104,7 +147,7 @@ def test_needs() -> None:
 def test_a_directory_of_the_guests_own_goes_with_it() -> None:
     disk, iso = Disk("vda", "file", "/img/web/disk"), Disk("sda", "file", f"/iso/{UUID}/seed", "cdrom", read_only=True)
     images = {path: Image(path) for path in (disk.path or "", iso.path or "")}
-    assert needs(disk, iso, images=images).own == ("/img/web/disk", f"/iso/{UUID}/seed", "/img/web/", f"/iso/{UUID}/")
+    assert needs(disk, iso, images=images).own == ("/img/web/disk", f"/iso/{UUID}/seed", f"/iso/{UUID}/")
 
 
 def test_a_guest_that_writes_another_format_into_a_raw_image_deceives_nobody() -> None:
@@ -340,6 +383,38 @@ def test_what_a_person_must_look_at_is_left(service: Service) -> None:
     assert service.store.migrations.get(migration.id).files == (IMAGE,)
 
 
+def test_what_is_proven_may_go_and_what_is_kept_stays_for_good(service: Service) -> None:
+    files, migration = service.store.files, preparing(service, "a")
+    iso = LeftFile("node1", "/iso/debian.iso", KEPT)
+    assert files.write_down(migration.id, MINE, [IMAGE, SOURCE_FILE], []) == ()
+    assert service.store.migrations.advance(migration.id, Status.RUNNING, MINE)
+    finish(service, migration, Status.COMPLETED)
+    assert files.claim(migration.id, MINE, 60)
+    files.prove(migration.id, OTHERS, [SOURCE_FILE], [])
+    assert unproven(service.store.migrations.get(migration.id)) == [SOURCE_FILE], "who lost the lease proves nothing"
+    files.prove(migration.id, MINE, [SOURCE_FILE], [iso])
+    proven = replace(SOURCE_FILE, after=PROVEN)
+    assert service.store.migrations.get(migration.id).files == (IMAGE, proven, iso)
+    assert unproven(service.store.migrations.get(migration.id)) == []
+    assert files.remove(migration.id, MINE, [proven]) == [proven]
+    files.removed(migration.id, MINE, [proven])
+    assert service.store.migrations.get(migration.id).files == (proven, iso)
+    service.runtime.sleep(11)
+    assert files.to_tidy(10) == [migration.id]
+    assert files.claim(migration.id, MINE, 60)
+    files.removed(migration.id, MINE, [], [proven])
+    row = service.store.migrations.get(migration.id)
+    assert (row.files, row.untidy) == ((iso, replace(proven, after=KEPT)), False) and files.to_tidy(10) == []
+    assert [file.path for each in service.store.inspection.keeping() for file in each.files] == ["/iso/debian.iso", "/img/web"]
+    assert files.write_down(preparing(service, "b").id, MINE, [SOURCE_FILE, iso], []) == (), "nobody waits for it"
+
+
+def test_a_path_is_the_same_however_it_is_written(service: Service) -> None:
+    files, first = service.store.files, preparing(service, "a")
+    assert files.write_down(first.id, MINE, [IMAGE], []) == ()
+    assert files.write_down(preparing(service, "b").id, MINE, [replace(IMAGE, path="/img/x/..//./web")], []) == [first.id]
+
+
 DUE: dict[str, tuple[Status, LeftFile, bool]] = {
     "the source's after success": (Status.COMPLETED, SOURCE_FILE, True),
     "the destination's after success": (Status.COMPLETED, IMAGE, False),
@@ -348,6 +423,10 @@ DUE: dict[str, tuple[Status, LeftFile, bool]] = {
     "the destination's after failure": (Status.FAILED, IMAGE, True),
     "after an abort": (Status.CANCELLED, IMAGE, True),
     "what was begun": (Status.COMPLETED, replace(IMAGE, after=NOW), True),
+    "what is proven": (Status.COMPLETED, replace(SOURCE_FILE, after=PROVEN), True),
+    "what was not made after all": (Status.COMPLETED, LeftFile("node3", "/img/web", PLANNED), False),
+    "what stays": (Status.COMPLETED, replace(SOURCE_FILE, after=KEPT), False),
+    "what stays after a failure": (Status.FAILED, replace(IMAGE, after=KEPT), False),
 }
 
 

@@ -83,6 +83,7 @@ def test_what_is_left_to_a_person_and_what_is_not(here: Here, capsys: pytest.Cap
         "kind": "unknown",
         "text": f"server {WEB} (web) is running on a, and the database does not know it",
         "remedy": "have a looked at again",
+        "note": False,
         "safe": True,
         "mended": True,
         "error": None,
@@ -119,6 +120,22 @@ def test_a_definition_that_libvirt_keeps(here: Here, capsys: pytest.CaptureFixtu
     assert status == 1 and printed.startswith(f"{told} (b: this function is not supported")
     here.fleet.write_text(here.fleet.read_text().replace(", unsupported: [undefineFlags]", ""))
     assert examined(here, capsys, "--fix")[0] == 0
+
+
+# What lies about on hosts
+
+
+def test_a_pool_that_looks_like_ours_is_told_of_and_left_alone(here: Here, capsys: pytest.CaptureFixture[str], world: Store) -> None:
+    """It may be an administrator's: a check of a monitoring is content."""
+    here.fleet.write_text(f"{FLEET}directories: [{{path: /data, host: b, pool: livemig-data}}]\n")
+    virsh = "virsh -c qemu+tcp://b/system"
+    told = "host b has a pool livemig-data, which looks like what version 0.1 left => if no other livemig is at work there:"
+    line = f"{told} {virsh} pool-destroy livemig-data; {virsh} pool-undefine livemig-data [you]\n"
+    for arguments in ((), ("--fix",)):
+        assert examined(here, capsys, *arguments) == (0, f"{line}The database and the hosts agree. 1 thing to look at.\n")
+    status, printed = examined(here, capsys, "--json")
+    found = json.loads(printed)
+    assert (status, found["left"], [(each["kind"], each["note"], each["safe"]) for each in found["disagreements"]]) == (0, 0, [("pool", True, False)])
 
 
 # A person's word

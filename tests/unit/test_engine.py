@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +13,7 @@ from sqlalchemy import text
 
 from livemig import context, exceptions
 from livemig.conductor.verdict import Verdict
+from livemig.db.engine import Database
 from livemig.states import Status
 from livemig.testing.fleet import guest_uuid
 from livemig.testing.runtime import VirtualRuntime
@@ -25,7 +25,8 @@ WEB = guest_uuid("web")
 
 @pytest.fixture
 def service(tmp_path: Path, runtime: VirtualRuntime) -> Iterator[Service]:
-    with Service(tmp_path, runtime) as service:
+    """On a database file, which another process can lock."""
+    with Service(tmp_path, runtime, database=Database) as service:
         add(service)
         yield service
 
@@ -38,7 +39,7 @@ def add(service: Service, name: str = "web", **facts: Any) -> str:
 
 def lock_database(service: Service, seconds: float) -> None:
     """Take the database away for so long."""
-    other = sqlite3.connect(service.store.database.engine.url.database or "", timeout=0, check_same_thread=False)
+    other = service.other_process()
     other.execute("BEGIN EXCLUSIVE")
 
     def unlock() -> None:
@@ -81,7 +82,7 @@ def test_an_outcome_waits_for_the_database(service: Service) -> None:
 
 
 def test_stopping_without_the_database_lets_leases_expire(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    with closing(sqlite3.connect(service.store.database.engine.url.database or "", timeout=0)) as other:
+    with closing(service.other_process()) as other:
         other.execute("BEGIN EXCLUSIVE")
         service.conductor.stop()
         other.execute("ROLLBACK")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from livemig.facts import Backing, Image, Space
 from livemig.hypervisor import storage
 from livemig.hypervisor.connection import Hypervisor
 from livemig.hypervisor.events import EventLoop
-from livemig.hypervisor.storage import Blank
+from livemig.hypervisor.marks import Remembered
+from livemig.hypervisor.storage import Blank, Use
 from livemig.testing import errors
-from livemig.testing.fleet import Disk, Fleet, Host
+from livemig.testing.fleet import Disk, Domain, Fleet, Host
 from livemig.testing.runtime import VirtualRuntime
 from livemig.testing.storage import MIB, File
 
@@ -144,10 +146,14 @@ def test_one_that_is_always_taken_away(world: World) -> None:
 
 
 def test_the_probe_sweeps_what_a_dead_conductor_left(world: World) -> None:
-    world.put("a", "livemig-mine-1")
-    world.put("a", "livemig-other-1")
+    """A mark proves that it is ours; a name proves nothing, nor does a mark of another deployment."""
+    mark, foreign = world.a.marks.take("a"), Remembered().take("a")
+    world.put("a", f"livemig-mine-{mark}")
+    stay = {"livemig-mine-1", f"livemig-mine-{foreign}", f"livemig-other-{mark}", "livemig-mine-notes.txt"}
+    for name in stay:
+        world.put("a", name, content=b"somebody's")
     assert not storage.same_directory(world.a, world.b, "/srv", "mine")
-    assert world.names("a") == {"livemig-other-1"}
+    assert world.names("a") == stay
 
 
 def test_many_look_at_the_same_directory_at_once(world: World) -> None:
@@ -240,22 +246,169 @@ def test_whose_files_they_are(world: World) -> None:
     with world.a.use() as connection:
         disk = "<disk type='volume'><source pool='mine' volume='by-name'/><target dev='vda'/></disk>"
         connection.defineXML(f"<domain type='qemu'><name>volume</name><memory>1</memory><os><type>hvm</type></os><devices>{disk}</devices></domain>")
-    paths = ["/srv/web", "/srv/base", "/srv/off", "/srv/we", "/srv/free", "/other/by-name"]
-    assert storage.used(world.a, paths) == {"/srv/web": "web", "/srv/base": "web", "/srv/off": "off", "/other/by-name": "volume"}
-    assert storage.used(world.b, paths) == {}
+    world.put("a", "we")
+    world.put("a", "free")
+    paths = ["/srv/web", "/srv/base", "/srv/off", "/other/by-name", "/srv/gone"]
+    refers = {"/srv/web": "web", "/srv/base": "web", "/srv/off": "off", "/other/by-name": "volume"}
+    assert storage.used(world.a, paths, "tag") == {path: Use(f"guest {name} refers to it", certain=True) for path, name in refers.items()}
+    assert storage.used(world.b, paths, "tag") == {}
+    sure = storage.used(world.a, ["/srv/we", "/srv/free"], "tag")
+    assert {each.certain for each in sure.values()} == {False}, "where the volume is cannot be found out"
+    world.hosts["a"].domains.popitem()
+    assert storage.used(world.a, ["/srv/we", "/srv/free"], "tag") == {}
 
 
 def test_nobody_knows_whose_they_are_while_the_host_is_away(world: World) -> None:
     world.hosts["a"].up = False
     with pytest.raises(exceptions.HypervisorUnavailable):
-        storage.used(world.a, ["/srv/web"])
+        storage.used(world.a, ["/srv/web"], "tag")
+
+
+def other(world: World, *disks: Disk, state: str = "running", **facts: Any) -> Domain:
+    """Another guest of the host, whose disks' files are made before the links."""
+    return world.fleet.add_guest("other", "a", state=state, disks=disks, **facts)
+
+
+def plain_words(world: World) -> None:
+    other(world, Disk("/srv/sub/..//./web"))
+
+
+def by_a_link(world: World) -> None:
+    world.hosts["a"].links["/srv/alias"] = "/srv/web"
+    other(world, Disk("/srv/alias"))
+
+
+def by_a_linked_directory(world: World) -> None:
+    world.hosts["a"].links["/data"] = "/srv"
+    other(world, Disk("/data/web"), state="shutoff")
+
+
+def by_a_link_that_goes_up(world: World) -> None:
+    """A kernel goes up from where the link leads to."""
+    world.fleet.add_local_directory("a", "/srv/deep")
+    world.hosts["a"].links["/link"] = "/srv/deep"
+    other(world, Disk("/link/../web"), state="shutoff")
+
+
+def by_another_name(world: World) -> None:
+    """A hard link."""
+    files = world.hosts["a"].directories["/srv"].files
+    files["hard"] = files["web"]
+    other(world, Disk("/srv/hard"))
+
+
+def as_a_backing_file_of_one_that_is_off(world: World) -> None:
+    """libvirt shows no backing files then; the image does."""
+    world.put("a", "over", format="qcow2", backing=("/srv/middle", "qcow2"))
+    world.put("a", "middle", format="qcow2", backing=("/srv/web", "raw"))
+    other(world, Disk("/srv/over", format="qcow2"), state="shutoff")
+
+
+def in_a_snapshot(world: World) -> None:
+    guest = other(world, Disk("/srv/web"))
+    world.libvirt.open("qemu+tcp://a/system").lookupByName("other").snapshotCreateXML("<domainsnapshot/>", 0)
+    guest.definition = replace(guest.definition, disks=())
+
+
+def in_its_saved_memory(world: World) -> None:
+    guest = other(world, Disk("/srv/web"))
+    world.libvirt.open("qemu+tcp://a/system").lookupByName("other").managedSave(0)
+    guest.definition = replace(guest.definition, disks=())
+
+
+def defined(world: World, devices: str) -> None:
+    with world.a.use() as connection:
+        connection.defineXML(f"<domain type='qemu'><name>other</name><memory>1</memory><os><type>hvm</type></os><devices>{devices}</devices></domain>")
+
+
+def as_a_directory(world: World) -> None:
+    defined(world, "<filesystem type='mount'><source dir='/srv/'/><target dir='tag'/></filesystem>")
+
+
+def by_a_volume(world: World) -> None:
+    world.hosts["a"].links["/other/alias"] = "/srv/web"
+    world.fleet.add_local_directory("a", "/other", pool="theirs")
+    defined(world, "<disk type='volume'><source pool='theirs' volume='alias'/><target dev='vda'/></disk>")
+
+
+USERS: dict[Callable[[World], None], str] = {
+    plain_words: "guest other refers to it",
+    by_a_link: "guest other refers to it as /srv/alias",
+    by_a_linked_directory: "guest other refers to it as /data/web",
+    by_a_link_that_goes_up: "guest other refers to it as /link/../web",
+    by_another_name: "guest other refers to it as /srv/hard",
+    as_a_backing_file_of_one_that_is_off: "guest other refers to it as /srv/web",
+    in_a_snapshot: "guest other refers to it",
+    in_its_saved_memory: "guest other refers to it",
+    as_a_directory: "guest other may use all of /srv",
+    by_a_volume: "guest other refers to it as /other/alias",
+}
+
+
+@pytest.mark.parametrize("hide", USERS, ids=lambda hide: hide.__name__)
+def test_a_user_cannot_hide(world: World, hide: Callable[[World], None]) -> None:
+    world.put("a", "web", capacity=MIB)
+    world.put("a", "free", capacity=MIB)
+    hide(world)
+    found = storage.used(world.a, ["/srv/web", "/srv/free"], "tag")
+    assert found.pop("/srv/web") == Use(USERS[hide], certain=True)
+    assert set(found) == ({"/srv/free"} if hide is as_a_directory else set())
+    world.hosts["a"].pools.pop("theirs", None)
+
+
+def a_pool_that_is_not_active(world: World) -> None:
+    world.fleet.add_local_directory("a", "/other", pool="theirs")
+    world.hosts["a"].pools["theirs"].active = False
+    other(world, Disk("/other/disk"))
+
+
+def what_may_be_a_device(world: World) -> None:
+    other(world, Disk("/dev/vg/web"))
+
+
+def saved_memory_that_is_not_shown(world: World) -> None:
+    other(world, state="saved")
+    world.hosts["a"].unsupported = ("managedSaveGetXMLDesc",)
+
+
+UNSURE = "it cannot be excluded that guest other refers to it: "
+DOUBTS: dict[Callable[[World], None], str] = {
+    a_pool_that_is_not_active: "/other cannot be looked at (operation failed: Storage source conflict with",
+    what_may_be_a_device: "/dev/vg cannot be looked at (it is no place for files)",
+    saved_memory_that_is_not_shown: "what its saved memory was defined as is not shown (this function is not supported",
+}
+
+
+@pytest.mark.parametrize("hide", DOUBTS, ids=lambda hide: hide.__name__)
+def test_where_a_link_cannot_be_excluded(world: World, hide: Callable[[World], None]) -> None:
+    world.put("a", "web", capacity=MIB)
+    hide(world)
+    use = storage.used(world.a, ["/srv/web"], "tag")["/srv/web"]
+    assert not use.certain and use.why.startswith(UNSURE + DOUBTS[hide])
+    world.hosts["a"].pools.clear()
+
+
+def test_a_file_that_is_being_written(world: World) -> None:
+    """A guest may write to it by a link: no two looks find the same."""
+
+    class Restless(File):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "permissions":
+                super().__getattribute__("change")()
+            return super().__getattribute__(name)
+
+    world.hosts["a"].directories["/srv"].files["web"] = Restless(MIB)
+    other(world, Disk("/srv/other"))
+    assert storage.used(world.a, ["/srv/web"], "tag") == {
+        "/srv/web": Use("it was changed a moment ago, or its times are not shown: something may be writing to it")
+    }
 
 
 def test_a_guest_that_goes_away_meanwhile_uses_nothing(world: World) -> None:
     world.fleet.add_guest("web", "a", disks=["/srv/web"])
     domain = world.libvirt.open("qemu+tcp://a/system").lookupByName("web")
     world.hosts["a"].domains.clear()
-    assert list(storage.users._words(world.libvirt, domain)) == ["", ""]
+    assert list(storage.users._said(world.libvirt, domain)) == []
 
 
 def test_directories_are_made_and_removed(world: World) -> None:
@@ -283,20 +436,120 @@ def test_a_directory_that_is_somebodys_pool_stays(world: World) -> None:
         storage.remove_directory(world.b, "/srv", "tag")
 
 
-def test_a_pool_that_somebody_left_who_removed_a_directory_is_in_nobodys_way(world: World) -> None:
+def test_a_directory_stays_that_is_a_link_or_a_pool_that_is_not_active(world: World) -> None:
+    host = world.hosts["b"]
+    for path in ("/srv/web", "/srv/pool"):
+        world.fleet.add_local_directory(host, path)
+    host.links["/srv/link"] = "/srv/web"
+    with world.b.use() as connection:
+        connection.storagePoolDefineXML(POOL.format("default").replace("/srv", "/srv/pool"), 0)
+    world.put("b", "file")
+    assert [storage.remove_directory(world.b, f"/srv/{name}", "tag") for name in ("link", "pool", "file", "none")] == [False] * 4
+    assert {"/srv/web", "/srv/pool"} < set(host.directories) and "/srv/link" in host.links and world.names("b") == {"file"}
+
+
+def test_what_is_no_file_any_more_is_not_removed_as_one(world: World) -> None:
+    world.fleet.add_local_directory("b", "/srv/web")
+    assert storage.remove(world.b, "/srv/web", "tag") is False
+    assert "/srv/web" in world.hosts["b"].directories
+
+
+def own_pool(world: World, hypervisor: Hypervisor, name: str, path: str, persistent: bool = False) -> None:
+    """As a conductor of the same deployment makes one, and dies."""
+    with hypervisor.use() as connection:
+        make = connection.storagePoolDefineXML if persistent else connection.storagePoolCreateXML
+        args = () if persistent else (0,)
+        make(f"<pool type='dir'><name>{name}</name><uuid>{hypervisor.marks.take('a')}</uuid><target><path>{path}</path></target></pool>", *args)
+
+
+def test_pools_are_swept_by_their_marks(world: World) -> None:
+    """An administrator's stays, whatever it is called; so does one of another deployment, and one of ours that was defined meanwhile."""
+    host, stranger = world.hosts["a"], Hypervisor(world.libvirt, "a", "qemu+tcp://a/system", (5, 5))
+    stranger.connect()
+    for path in ("/one", "/two", "/three", "/four", "/five"):
+        world.fleet.add_local_directory(host, path)
     with world.a.use() as connection:
-        connection.storagePoolDefineXML(POOL.format("livemig-left"), 0)
+        connection.storagePoolDefineXML(POOL.format("livemig-data").replace("/srv", "/one"), 0).create(0)
+        connection.storagePoolCreateXML(POOL.format("livemig-scratch").replace("/srv", "/two"), 0)
+    own_pool(world, stranger, "livemig-theirs", "/three")
+    own_pool(world, world.a, "livemig-adopted", "/four", persistent=True)
+    own_pool(world, world.a, "any-name", "/five")
+    storage.sweep(world.a)
+    for path in ("/one", "/two", "/three", "/five"):
+        storage.look(world.a, [f"{path}/file"], "tag")
+    stay = ["livemig-data", "livemig-scratch", "livemig-theirs", "livemig-adopted"]
+    assert list(host.pools) == stay and host.pools["livemig-data"].persistent and host.pools["livemig-data"].active
+    assert storage.unknown(world.a)[0] == sorted(stay[:3])
+    storage.sweep(stranger)
+    assert list(host.pools) == ["livemig-data", "livemig-scratch", "livemig-adopted"]
+    stranger.close()
+    host.pools.clear()
+
+
+def test_a_pool_that_a_life_of_before_has_left_with_our_mark_is_taken_away(world: World) -> None:
+    """The mark is used again."""
+    world.fleet.add_local_directory("a", "/other")
+    own_pool(world, world.a, "livemig-left", "/other")
+    mark = world.hosts["a"].pools["livemig-left"].uuid
+    world.a.marks = Again(mark)
     world.put("a", "web")
     assert list(storage.look(world.a, ["/srv/web"], "tag")[0]) == ["/srv/web"]
 
 
+def test_a_pool_that_bears_our_mark_and_was_defined_stays(world: World) -> None:
+    """An administrator has made it his own; livemig can make none then."""
+    world.fleet.add_local_directory("a", "/other")
+    own_pool(world, world.a, "livemig-left", "/other", persistent=True)
+    world.hosts["a"].pools["livemig-left"].active = True
+    world.a.marks = Again(world.hosts["a"].pools["livemig-left"].uuid)
+    assert storage.look(world.a, ["/srv/web"], "tag") == ({}, {}, frozenset())
+    assert world.hosts["a"].pools["livemig-left"].active
+    world.hosts["a"].pools.clear()
+
+
+def test_a_probe_overwrites_nothing(world: World) -> None:
+    """Somebody puts a file of the very name there in the last moment."""
+    mark = world.a.marks.take("a")
+    world.a.marks = Again(mark)
+    world.hosts["a"].directories["/srv"].late[f"livemig-tag-{mark}"] = File(content=b"somebody's")
+    with world.a.use() as connection:
+        connection.storagePoolDefineXML(POOL.format("default"), 0).create(0)
+    with pytest.raises(exceptions.HypervisorError, match="already exists"):
+        storage.same_directory(world.a, world.b, "/srv", "tag")
+    assert world.hosts["a"].directories["/srv"].files[f"livemig-tag-{mark}"].content == b"somebody's"
+
+
+class Again(Remembered):
+    """Has one mark."""
+
+    def __init__(self, mark: str) -> None:
+        super().__init__()
+        self._mark = mark
+
+    def take(self, host: str) -> str:
+        return self._mark
+
+
+def test_what_looks_like_ours_and_is_not_known(world: World) -> None:
+    with world.a.use() as connection:
+        connection.storagePoolDefineXML(POOL.format("default"), 0).create(0)
+    mark = world.a.marks.take("a")
+    for name in ("livemig-web-1", f"livemig-web-{mark}", "web"):
+        world.put("a", name)
+    world.hosts["a"].pools["default"].refresh()
+    assert storage.unknown(world.a) == ([], ["/srv/livemig-web-1"])
+
+
 def test_a_failure_to_ask_about_a_guest_is_not_taken_for_an_answer(world: World) -> None:
     class Odd:
+        def name(self) -> str:
+            return "odd"
+
         def XMLDesc(self, _flags: int) -> str:
             raise errors.INTERNAL(reason="monitor is gone")
 
     with pytest.raises(world.libvirt.libvirtError):
-        list(storage.users._words(world.libvirt, Odd()))
+        list(storage.users._said(world.libvirt, Odd()))
 
 
 @pytest.mark.parametrize("seed", range(6))

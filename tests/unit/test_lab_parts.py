@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,12 +19,16 @@ from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from livemig.lab.kernel import Boot
 from livemig.lab.lab import Lab
+from livemig.lab.processes import Process
 from livemig.lab.shell import LabError, run
 from livemig.lab.ssh import Keys, passwd
 from livemig.runtime import ThreadRuntime
 
 FACTS = (("source", "file"), ("driver", "type"), ("target", "dev"))
 WRONG = ("floppy", "local,tape", "local,1,2", "local,raw,backing")
+
+
+INDEX = registry.MOST + 4  # no lab of this machine has it
 
 
 @pytest.fixture
@@ -32,7 +38,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     made = Lab(tmp_path / "lab", ThreadRuntime())
     for part in ("node1", "node2", "node10", "shared"):
         (made.directory / part).mkdir(parents=True)
-    registry.claim(made.directory, range(4, 5))
+    registry.claim(made.directory, range(INDEX, INDEX + 1))
     return made
 
 
@@ -76,17 +82,17 @@ def test_config(lab: Lab, qemu: Callable[[str], None]) -> None:
     qemu("10.0.13")
     assert lab.config().startswith(
         "[DEFAULT]\nenabled_hosts = node1,node2,node10\n"
-        "\n[host:node1]\nconnection_uri = qemu+tcp://10.98.4.1/system\nlive_migration_inbound_addr = 10.98.4.1\n"
-        "\n[host:node2]\nconnection_uri = qemu+tcp://10.98.4.2/system\nlive_migration_inbound_addr = 10.98.4.2\n"
+        "\n[host:node1]\nconnection_uri = qemu+tcp://10.98.204.1/system\nlive_migration_inbound_addr = 10.98.204.1\n"
+        "\n[host:node2]\nconnection_uri = qemu+tcp://10.98.204.2/system\nlive_migration_inbound_addr = 10.98.204.2\n"
     )
 
 
 def test_names_of_a_host(lab: Lab) -> None:
     host = lab.host("node2")
-    assert (host.cable.namespace, host.cable.outside, host.cable.bridge) == ("lm4n2", "lm4v2", "lm4br")
+    assert (host.cable.namespace, host.cable.outside, host.cable.bridge) == ("lm204n2", "lm204v2", "lm204br")
     assert host.path("/var/lib/libvirt/images/a") == lab.directory / "node2/lib/images/a"
     assert host.path("/srv/a") == Path("/srv/a")
-    assert host.uuid == Host(lab.directory, 4, 2, ThreadRuntime()).uuid != lab.host("node1").uuid
+    assert host.uuid == Host(lab.directory, INDEX, 2, ThreadRuntime()).uuid != lab.host("node1").uuid
 
 
 def found(element: ElementTree.Element, path: str) -> ElementTree.Element:
@@ -108,10 +114,23 @@ def test_domain() -> None:
     assert parts == [
         ("disk", "/var/lib/libvirt/images/a.vda.qcow2", "qcow2", "vda"),
         ("disk", "/srv/it's <here>/a.vdb.raw", "raw", "vdb"),
-        ("cdrom", "/var/lib/libvirt/images/a.sdc.iso", "raw", "sdc"),
+        ("cdrom", f"/var/lib/libvirt/images/{guest.uuid}/a.sdc.iso", "raw", "sdc"),
     ]
     assert [disk.find("readonly") is not None for disk in domain.iter("disk")] == [False, False, True]
     assert domain.findtext("uuid") == guest.uuid == Guest("a", Path("/srv"), [], ThreadRuntime()).uuid
+
+
+def test_disks_that_are_no_files() -> None:
+    guest = Guest("a", Path("/srv"), [], ThreadRuntime())
+    disks = [Disk.parse(words, at) for at, words in enumerate(("block", "lun,16"))]
+    domain = ElementTree.fromstring(guest.xml(Boot(Path("/k"), Path("/i")), disks, 128, 1, 0, tpm=True, uefi=True))
+    found = [(disk.get("type"), disk.find("source"), disk.find("driver")) for disk in domain.iter("disk")]
+    assert [(kind, source.get("dev"), driver.get("type")) for kind, source, driver in found if source is not None and driver is not None] == [
+        ("block", "/var/lib/libvirt/vg0/a.vda", "raw"),
+        ("block", "/var/lib/libvirt/vg0/a.vdb", "raw"),
+    ]
+    system, tpm = domain.find("os"), domain.find("devices/tpm/backend")
+    assert system is not None and system.get("firmware") == "efi" and tpm is not None and tpm.get("version") == "2.0"
 
 
 def test_domain_without_disk() -> None:
@@ -127,7 +146,7 @@ def test_domain_without_disk() -> None:
         (lambda lab: lab.add_guest("a b"), "no name for a guest"),
         *[
             (lambda lab, words=words: lab.add_guest("a", disks=[words]), f"no kind of disk {words}: ")
-            for words in ("floppy", "local,tape", "local,1,2", "local,raw,backing")
+            for words in ("floppy", "local,tape", "local,1,2", "local,raw,backing", "block,raw", "lun,backing", "nbd,cdrom")
         ],
         (lambda lab: lab.up(hosts=0), "1 to 200 hosts"),
         (lambda lab: lab.host("node1").virsh("list"), "node1 is not up; 'livemig-lab up' mends that"),
@@ -212,13 +231,13 @@ def test_uris_and_the_other_network(lab: Lab, qemu: Callable[[str], None]) -> No
     qemu("10.0.13")
     node2 = lab.host("node2")
     assert node2.uris == {
-        "tcp": "qemu+tcp://10.98.4.2/system",
-        "tls": f"qemu+tls://10.98.4.2/system?pkipath={lab.directory}/certificates",
-        "ssh": f"qemu+ssh://root@10.98.4.2/system?command={lab.directory}/ssh/ssh",
+        "tcp": "qemu+tcp://10.98.204.2/system",
+        "tls": f"qemu+tls://10.98.204.2/system?pkipath={lab.directory}/certificates",
+        "ssh": f"qemu+ssh://root@10.98.204.2/system?command={lab.directory}/ssh/ssh",
     }
-    assert (node2.migration_cable.outside, node2.migration_cable.bridge, node2.migration_cable.address) == ("lm4m2", "lm4bm", "10.99.4.2")
+    assert (node2.migration_cable.outside, node2.migration_cable.bridge, node2.migration_cable.address) == ("lm204m2", "lm204bm", "10.99.204.2")
     text = lab.config("tls", "migration")
-    assert f"\n[host:node2]\nconnection_uri = {node2.uris['tls']}\nlive_migration_inbound_addr = 10.99.4.2\n" in text
+    assert f"\n[host:node2]\nconnection_uri = {node2.uris['tls']}\nlive_migration_inbound_addr = 10.99.204.2\n" in text
 
 
 def test_certificates(tmp_path: Path) -> None:
@@ -239,3 +258,26 @@ def test_keys_are_made_once(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()} == before
     assert (tmp_path / "home/.ssh/authorized_keys").read_bytes() == before["key.pub"]
     assert f"\nroot:x:0:0:root:{tmp_path}/home:" in f"\n{passwd(tmp_path / 'home')}"
+
+
+LEADERLESS = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+print(flush=True)
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def test_a_process_is_alive_until_its_last_thread_has_ended() -> None:
+    """Its locks are."""
+    with subprocess.Popen([sys.executable, "-c", LEADERLESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdout.readline()
+        where = Path("/proc/self/ns/net").stat()
+        process = Process(child.pid, (), (where.st_dev, where.st_ino))
+        while "State:\tZ" not in Path(f"/proc/{child.pid}/status").read_text():  # its first thread's
+            pass
+        assert process.is_alive()
+        child.stdin.close()
+        assert child.wait(30) == 0
+        assert not process.is_alive()

@@ -14,6 +14,7 @@ from livemig.lab.roots import COMMANDS, DRIVERS, RELEASES, Root
 from livemig.lab.shell import LabError
 from livemig.runtime import ThreadRuntime
 
+INDEX = range(registry.MOST + 3, registry.MOST + 4)  # no lab of this machine has it
 APT = """\
 echo "$@" >> {place}/calls
 case "$*" in
@@ -113,7 +114,7 @@ def test_a_root_folder_in_use_is_kept(mirror: Path) -> None:
     assert roots.remembered(base) is None
     roots.remember(base, first)
     assert roots.remembered(base) == first
-    registry.claim(mirror / "lab", range(3, 4))
+    registry.claim(mirror / "lab", INDEX)
     (mirror / "offered").write_text(OFFERED.format("10.0.14"))
     roots.fetch("debian13")
     assert first.path.exists()
@@ -188,7 +189,7 @@ def test_what_hosts_run_is_decided_once(mirror: Path, monkeypatch: pytest.Monkey
     with pytest.raises(LabError, match="no kind of host debian99: own, debian12, debian13, sid, or a directory"):
         lab.up(["own", "debian99"])
     (lab.directory / "node1").mkdir(parents=True)
-    registry.claim(lab.directory, range(3, 4))
+    registry.claim(lab.directory, INDEX)
     assert lab.host("node1").root == Root("own"), "as it was before there were others"
     roots.remember(lab.directory / "node1", Root("own"))
     with pytest.raises(LabError, match="node1 is own and stays so while the lab is there, not debian13"):

@@ -27,6 +27,7 @@ WELL = Rows(
 )
 MOVING = MigrationRow(7, UUID, Status.RUNNING, "a", "b", holder="one:1")
 FILE = LeftFile("b", "/images/web.img", "failed")
+STAYS = LeftFile("b", "/images/debian.iso", "kept")
 
 
 def answers(silent: str = "", /, **presences: str) -> dict[str, Answer]:
@@ -163,7 +164,7 @@ CASES: dict[str, list[tuple[Rows, dict[str, Answer], str]]] = {
     "silent": [(world(conductors={"one:1": False}), ON_A, "conductor one:1 fell silent without another to replace it")],
     "alone": [(world(conductors={}, **migrations(status=Status.QUEUED)), ON_A, "no conductor lives (open migrations: 1)")],
 }
-ELSEWHERE = {"revision", "clock"}  # found by asking the database alone
+ELSEWHERE = {"revision", "clock", "kept", "pool", "probe"}  # found by asking the database alone, or hosts about their files
 
 
 def kinds(found: list[Disagreement]) -> dict[str, Disagreement]:
@@ -191,6 +192,7 @@ HEALTHY = {
     "just arrived": (world(**migrations()), answers(b="running")),
     "queued, and held by nobody": (world(**migrations(status=Status.QUEUED, holder=None, forsaken=True)), ON_A),
     "preparing, and the host is away": (world(hosts={"a": True, "b": False}, **migrations(status=Status.PREPARING)), answers("b", a="running")),
+    "ended, with a file that stays": (world(**migrations(status=Status.ERROR, open=False, holder=None, forsaken=True, files=(STAYS,))), ON_A),
     "ended, and just being tidied": (world(**migrations(status=Status.FAILED, open=False, files=(FILE,), untidy=True)), ON_A),
     "its host is away": (world(hosts={"a": False, "b": True}), answers("a")),
     "nowhere that can be asked": (world(hosts={"a": True, "b": False}), answers("b")),

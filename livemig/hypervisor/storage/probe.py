@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ _VOLUME = "<volume><name>{name}</name><capacity>1</capacity><allocation>0</alloc
 
 
 def same_directory(source: Hypervisor, destination: Hypervisor, directory: str, tag: str = "probe") -> bool:
-    """Whether `directory` is the same on both hosts. What a conductor that died has left of the same tag is swept away.
+    """Whether `directory` is the same on both hosts. What a conductor of this deployment that died has left of the same tag is swept away: it bears a mark.
 
     One that only seemed to be dead may sweep in its turn: a volume that is not seen is none to go by unless its source has it still.
     Raises HypervisorError when the source cannot tell, MigrationPreCheckError when a pool covers the directory but is not active.
@@ -27,15 +26,30 @@ def same_directory(source: Hypervisor, destination: Hypervisor, directory: str, 
 
     def probe(pool: Any) -> bool:
         nonlocal swept
-        for left in [] if swept else pool.listVolumes():
-            if left.startswith(mine):
-                _remove(source, connection, directory, tag, pool, left)
+        if not swept:
+            _sweep(source, connection, directory, tag, pool, mine)
         swept = True
-        found = (_probe(source, destination, connection, directory, tag, pool, mine + str(uuid.uuid4())) for _ in range(_TRIES))
+        found = (_marked(source, destination, connection, directory, tag, pool, mine) for _ in range(_TRIES))
         return next((seen for seen in found if seen is not None), False)
 
     with source.use() as connection:
         return in_pool(source, connection, directory, tag, probe)
+
+
+def _sweep(source: Hypervisor, connection: Any, directory: str, tag: str, pool: Any, mine: str) -> None:
+    left = [name for name in pool.listVolumes() if name.startswith(mine)]
+    marks = source.marks.all(source.name) if left else ()
+    for name in left:
+        if name.removeprefix(mine) in marks:
+            _remove(source, connection, directory, tag, pool, name)
+
+
+def _marked(source: Hypervisor, destination: Hypervisor, connection: Any, directory: str, tag: str, pool: Any, mine: str) -> bool | None:
+    mark = source.marks.take(source.name)
+    try:
+        return _probe(source, destination, connection, directory, tag, pool, mine + mark)
+    finally:
+        source.marks.give_back(source.name, mark)
 
 
 def _probe(source: Hypervisor, destination: Hypervisor, connection: Any, directory: str, tag: str, pool: Any, name: str) -> bool | None:

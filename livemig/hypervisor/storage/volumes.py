@@ -76,14 +76,17 @@ def make(host: Hypervisor, blank: Blank, tag: str) -> None:
 
 
 def remove(host: Hypervisor, path: str, tag: str) -> bool:
-    """Remove a file; False when there was none, or not even its directory."""
+    """Remove a file; False when there was none, not even its directory, or it is something else. Of a link the link is removed, not what it leads to."""
     place = PurePosixPath(path)
 
     def delete(pool: Any) -> bool:
         pool.refresh(0)
         if place.name not in pool.listVolumes():
             return False
-        pool.storageVolLookupByName(place.name).delete(0)
+        volume = pool.storageVolLookupByName(place.name)
+        if volume.info()[0] != host.libvirt.VIR_STORAGE_VOL_FILE:
+            return False
+        volume.delete(0)
         return True
 
     with host.apart() as connection:
