@@ -210,7 +210,7 @@ def lock(request: Request, asked: Any) -> None:
     server = request.server()
     request.require("os-lock-server:lock", server)
     by = _holder(request, server)
-    over = _ANY_LOCK if by == ADMIN else (None,)  # of a locked server its owner's lock is a 202, and changes nothing
+    over = (None,) if by == OWNER and request.context.project_id else _ANY_LOCK  # a member's lock of a locked server is a 202, and changes nothing
     _record(request, server, "lock", lambda: request.services.store.servers.lock(server.uuid, by, over, **({"locked_reason": reason} if reason else {})))
 
 
