@@ -133,6 +133,10 @@ def test_a_guest_with_snapshots_does_not_migrate(pair: Pair) -> None:
     snapshot = guest.snapshotCreateXML(SNAPSHOT.format(guest.XMLDesc(0)), libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE)
     try:
         assert guest.snapshotNum(0) == 1
+        [found] = guest.listAllSnapshots(0)
+        assert f"<name>{GUEST}</name>" in found.getXMLDesc(0), "it has the whole definition"
+        for flag, there in ((libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT, True), (libvirt.VIR_CONNECT_LIST_DOMAINS_NO_SNAPSHOT, False)):
+            assert (GUEST in [domain.name() for domain in pair.source.listAllDomains(flag)]) is there
         assert pair.code(guest.migrateToURI3, pair.destination_uri, {}, pair.MOVE) == libvirt.VIR_ERR_OPERATION_INVALID
     finally:
         snapshot.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)

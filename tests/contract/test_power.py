@@ -62,10 +62,12 @@ def heard(pair: Pair, event: str) -> list[tuple[Any, ...]]:
 def test_managed_save(pair: Pair) -> None:
     libvirt, guest = pair.libvirt, pair.guest
     assert guest.hasManagedSaveImage() == 0
+    assert pair.code(guest.managedSaveGetXMLDesc, 0) == libvirt.VIR_ERR_OPERATION_INVALID
     guest.managedSave(0)
     pair.heard(SOURCE, "stopped", 4)
     assert guest.state() == [libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_SAVED]
     assert guest.hasManagedSaveImage() == 1
+    assert f"<name>{GUEST}</name>" in guest.managedSaveGetXMLDesc(0)
     for flag, names in ((libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, [GUEST]), (libvirt.VIR_CONNECT_LIST_DOMAINS_NO_MANAGEDSAVE, [])):
         assert [domain.name() for domain in pair.source.listAllDomains(flag)] == names
     for function in (guest.managedSave, guest.undefine):

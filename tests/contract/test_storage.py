@@ -182,3 +182,106 @@ def test_a_directory_that_is_not_there(pair: Pair, place: Place) -> None:
     finally:
         defined.undefine()
     assert pair.code(pair.source.storagePoolCreateXML, xml, 0) == libvirt.VIR_ERR_SYSTEM_ERROR
+
+
+# Whose something is
+
+
+TIMES = ("target/timestamps/mtime", "target/timestamps/ctime", "physical")
+
+
+def times(volume: Any) -> list[str | None]:
+    root = ElementTree.fromstring(volume.XMLDesc(0))
+    return [root.findtext(word) for word in TIMES]
+
+
+def test_a_link_has_the_times_of_what_it_leads_to(pair: Pair, place: Place) -> None:
+    """libvirt says nowhere that it is one; its own path it does not follow. To be deleted is to be unlinked."""
+    base, alias, away = (f"{place.path}/{name}" for name in ("base.raw", "alias.raw", "away"))
+    volume = place.make(place.here, "base.raw", MIB)
+    place.upload(volume, b"x" * MIB)
+    copy = place.make(place.here, "copy.raw", MIB)
+    place.upload(copy, b"x" * MIB)
+    pair.world.link(pair.source_uri, alias, base)
+    pair.world.link(pair.source_uri, away, f"{place.path}/nowhere")
+    try:
+        place.here.refresh(0)
+        assert sorted(place.here.listVolumes()) == ["alias.raw", "base.raw", "copy.raw"], "one that leads nowhere is not there"
+        link = place.here.storageVolLookupByName("alias.raw")
+        assert (link.path(), described(link)["path"], link.info()[0]) == (alias, alias, place.libvirt.VIR_STORAGE_VOL_FILE)
+        before = times(volume)
+        assert times(link) == before and all(before) and times(copy)[:2] != before[:2]
+        place.upload(volume, b"y" * MIB)
+        assert times(link) == times(volume) != before
+        link.delete(0)
+        assert volume.info()[1] == MIB
+    finally:
+        for path in (alias, away):
+            pair.world.link(pair.source_uri, path, None)
+
+
+def test_a_directory_is_a_volume_that_is_deleted_if_it_is_empty(pair: Pair, place: Place) -> None:
+    libvirt, path, alias = place.libvirt, f"{place.path}/contract", f"{place.path}/alias"
+    inner = pair.source.storagePoolCreateXML(POOL.format("inner", path), libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD)
+    try:
+        place.make(inner, "base.raw", MIB)
+        pair.world.link(pair.source_uri, alias, path)
+        place.here.refresh(0)
+        assert sorted(place.here.listVolumes()) == ["alias", "contract"]
+        found = {name: place.here.storageVolLookupByName(name) for name in ("alias", "contract")}
+        assert [each.info()[0] for each in found.values()] == [libvirt.VIR_STORAGE_VOL_DIR] * 2
+        for name, number in (("contract", errno.ENOTEMPTY), ("alias", errno.ENOTDIR)):
+            with pytest.raises(libvirt.libvirtError) as failed:
+                found[name].delete(0)
+            assert failed.value.get_int1() == number
+        inner.storageVolLookupByName("base.raw").delete(0)
+        found["contract"].delete(0)
+        place.here.refresh(0)
+        assert place.here.listVolumes() == []
+    finally:
+        pair.world.link(pair.source_uri, alias, None)
+        inner.destroy()
+
+
+def test_a_pool_by_another_path_of_its_directory(pair: Pair, place: Place) -> None:
+    """Pools are told apart by texts: libvirt has two on one directory, and finds a volume by the path of its pool alone."""
+    libvirt, alias = place.libvirt, f"{place.path}/alias"
+    place.make(place.here, "base.raw", MIB)
+    pair.world.link(pair.source_uri, alias, place.path)
+    try:
+        for path in (alias, f"{place.path}/../{place.path.rpartition('/')[2]}"):
+            assert pair.code(pair.source.storagePoolLookupByTargetPath, path) == libvirt.VIR_ERR_NO_STORAGE_POOL
+            other = pair.source.storagePoolCreateXML(POOL.format("other", path), 0)
+            assert other.storageVolLookupByName("base.raw").path() == f"{path}/base.raw"
+            assert times(other.storageVolLookupByName("base.raw")) == times(place.here.storageVolLookupByName("base.raw"))
+            other.destroy()
+        assert pair.code(pair.source.storageVolLookupByPath, f"{alias}/base.raw") == libvirt.VIR_ERR_NO_STORAGE_VOL
+    finally:
+        pair.world.link(pair.source_uri, alias, None)
+
+
+def test_a_pool_is_known_by_its_uuid(pair: Pair, place: Place) -> None:
+    libvirt, connection, uuid = place.libvirt, pair.source, place.here.UUIDString()
+    assert connection.storagePoolLookupByUUIDString(uuid).name() == "contract"
+    marked = POOL.replace("</name>", "</name><uuid>{}</uuid>")
+    for name, uuid_of_it in (("other", uuid), ("contract", "11111111-1111-4111-8111-111111111111")):
+        assert pair.code(connection.storagePoolCreateXML, marked.format(name, uuid_of_it, pair.world.shared), 0) == libvirt.VIR_ERR_OPERATION_FAILED
+    other = connection.storagePoolDefineXML(marked.format("other", "11111111-1111-4111-8111-111111111111", pair.world.shared), 0)
+    try:
+        kinds = {"PERSISTENT": {"other"}, "TRANSIENT": {"contract"}, "ACTIVE": {"contract"}, "INACTIVE": {"other"}}
+        for kind, names in kinds.items():
+            found = connection.listAllStoragePools(getattr(libvirt, f"VIR_CONNECT_LIST_STORAGE_POOLS_{kind}"))
+            assert {pool.name() for pool in found} & {"other", "contract"} == names
+        assert (place.here.isPersistent(), other.isPersistent(), other.UUIDString()) == (0, 1, "11111111-1111-4111-8111-111111111111")
+        assert pair.code(connection.storagePoolLookupByTargetPath, pair.world.shared) == libvirt.VIR_ERR_NO_STORAGE_POOL, "it is not active"
+        assert pair.code(connection.storagePoolCreateXML, POOL.format("third", pair.world.shared), 0) == libvirt.VIR_ERR_OPERATION_FAILED
+    finally:
+        other.undefine()
+
+
+def test_a_transient_pool_outlives_its_daemon(pair: Pair, place: Place) -> None:
+    pair.world.kill_daemon(pair.source_uri)
+    pair.world.start_daemon(pair.source_uri)
+    pair.reconnect()
+    place.ends = (pair.source, pair.destination)
+    assert pair.source.storagePoolLookupByName("contract").isActive() == 1

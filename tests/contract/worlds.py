@@ -72,6 +72,9 @@ class World(Protocol):
     def start_over(self) -> None:
         """Have a new guest in place of one with which something hangs."""
 
+    def link(self, uri: str, path: str, target: str | None) -> None:
+        """Have a symbolic link among the files that only this host has; None: have it no more."""
+
     def kill_daemon(self, uri: str) -> None: ...
     def start_daemon(self, uri: str) -> None: ...
     def kill_guest(self, uri: str) -> None: ...
@@ -108,6 +111,11 @@ class MockWorld:
             host.up = True
             host.domains.clear()
         self.fleet.add_guest(GUEST, "node1", memory_mib=256, vcpus=1, dirty_mib_s=1, ignores_acpi=True)
+
+    def link(self, uri: str, path: str, target: str | None) -> None:
+        self._host(uri).links.pop(path, None)
+        if target is not None:
+            self._host(uri).links[path] = target
 
     def kill_daemon(self, uri: str) -> None:
         self._host(uri).up = False
@@ -174,6 +182,12 @@ class LabWorld:
             if guest.name == GUEST:
                 guest.remove()
         self.lab.add_guest(GUEST)
+
+    def link(self, uri: str, path: str, target: str | None) -> None:
+        place = self._host(uri).path(path)
+        place.unlink(missing_ok=True)
+        if target is not None:
+            place.symlink_to(target)
 
     def kill_daemon(self, uri: str) -> None:
         self._host(uri).kill_daemon()
