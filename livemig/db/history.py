@@ -20,7 +20,7 @@ from livemig.db.engine import Database, retried
 from livemig.states import FINAL, Status
 
 ROWS = 500  # that one transaction removes at most
-_MIGRATIONS = 100  # that are looked at together
+MIGRATIONS = 100  # that are looked at together
 _NAME = "purge"
 
 
@@ -94,7 +94,7 @@ class History:
         row, last = models.Migration, 0
         while True:
             with self._database.read() as session:
-                query = select(row.id, row.server_uuid, row.files).where(row.id > last, *_over(before)).order_by(row.id).limit(_MIGRATIONS)
+                query = select(row.id, row.server_uuid, row.files).where(row.id > last, *_over(before)).order_by(row.id).limit(MIGRATIONS)
                 found = session.execute(query).all()
                 if not found:
                     return

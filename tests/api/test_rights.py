@@ -486,7 +486,17 @@ def test_users_with_and_without_a_project(scene: Scene, tmp_path: Path, project:
                 assert not [name for name in hidden if World.id(name) in answer.text or f'"{name}"' in answer.text], (user, path)
 
 
-@pytest.mark.parametrize("roles", [{}, {"anan": "admin"}, {"anna": ""}, {"anna": "+"}, {"Anna": "admin"}, {"anna ": "admin"}], ids=str)
+NOT_NAMED = {
+    "none is": {},
+    "another is": {"anan": "admin"},
+    "no role": {"anna": ""},
+    "no roles": {"anna": "+"},
+    "in capitals": {"Anna": "admin"},
+    "with a blank": {"anna ": "admin"},
+}
+
+
+@pytest.mark.parametrize("roles", NOT_NAMED.values(), ids=NOT_NAMED.keys())
 def test_who_is_not_named_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture, roles: dict[str, str]) -> None:
     with World(tmp_path, **users(tmp_path, ["anna", "dora"], roles={**roles, "dora": "admin"} if roles else {})) as world:
         assert [line for line in caplog.messages if line.startswith("[http_basic] roles")] == [

@@ -90,17 +90,15 @@ def test_stopping_without_the_database_lets_leases_expire(service: Service, capl
 
 
 def test_housekeeping_goes_on_after_an_unexpected_error(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    """A status that this version has not."""
-
-    def write(status: str) -> None:
+    def execute(statement: str) -> None:
         with service.store.database.engine.begin() as connection:
-            connection.execute(text("UPDATE migrations SET status = :status, lease_owner = NULL"), {"status": status})
+            connection.execute(text(statement))
 
-    service.begin(WEB)
-    write("unheard-of")
+    execute("INSERT INTO conductors (owner, expires_at, away) VALUES ('broken', '2999-01-01 00:00:00.000000', 'no JSON')")
     service.runtime.sleep(10)
     assert any("Housekeeping failed" in record.getMessage() for record in caplog.records)
-    write(Status.ACCEPTED.value)
+    execute("DELETE FROM conductors WHERE owner = 'broken'")
+    service.begin(WEB)
     assert service.wait_idle(WEB, 120).status is Status.COMPLETED
 
 
