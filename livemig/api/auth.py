@@ -6,7 +6,8 @@ Each strategy ends in a `RequestContext` in the environ. What stands before it s
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from keystonemiddleware import auth_token
@@ -75,10 +76,12 @@ class HttpBasic:
         self._conf = conf
         if not conf.http_basic.user_file:
             raise configuration.ConfigurationError("[http_basic] user_file is missing: an htpasswd file with bcrypt passwords (htpasswd -B)")
+        self._given: tuple[Mapping[str, str], Mapping[str, str]] = conf.http_basic.roles, conf.http_basic.projects
         self._users = htpasswd.Users(conf.http_basic.user_file, max(1, conf.api.threads // 2), self._name_those_without_roles)
 
     def _name_those_without_roles(self, users: Iterable[str]) -> None:
-        tell_without_roles(self._conf, users)
+        with suppress(ValueError):  # as below
+            tell_without_roles(self._conf, users)
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """A browser that has logged in once sends the password with everything, whosever page asks."""
@@ -91,12 +94,18 @@ class HttpBasic:
             return fault(503, "Too many passwords are being checked.", {"Retry-After": "1"})(environ, start_response)
         if user is None:
             return fault(401, "Authentication required", {"WWW-Authenticate": REALM})(environ, start_response)
-        roles = _roles(self._conf, user)
+        given, projects = self._rights()
+        roles, project = _roles(given, user), projects.get(user)
         if not roles:
             return fault(403, _ROLELESS.format(user=user))(environ, start_response)
-        project = self._conf.http_basic.projects.get(user)
         environ[CONTEXT] = context.from_environ(_own(environ), user_id=user, project_id=project, roles=roles)
         return self._application(environ, start_response)
+
+    def _rights(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Roles and projects as the configuration has them now: it may have been read again."""
+        with suppress(ValueError):  # what cannot be read has been said when it was; the former ones stay in force
+            self._given = self._conf.http_basic.roles, self._conf.http_basic.projects
+        return self._given
 
     def _user(self, environ: dict[str, Any]) -> str | None:
         """Who has shown that he is it. What the header says is not logged, and goes no further."""
@@ -114,9 +123,8 @@ class HttpBasic:
 _ROLELESS = "[http_basic] roles gives user {user} no role; an administrator stands there as {user}:admin."
 
 
-def _roles(conf: Any, user: str) -> list[str]:
-    """As the configuration has them now: it may have been read again."""
-    return [role for role in map(str.strip, conf.http_basic.roles.get(user, "").split("+")) if role]
+def _roles(given: Mapping[str, str], user: str) -> list[str]:
+    return [role for role in map(str.strip, given.get(user, "").split("+")) if role]
 
 
 def tell_without_roles(conf: Any, users: Iterable[str] | None = None) -> None:
@@ -124,7 +132,8 @@ def tell_without_roles(conf: Any, users: Iterable[str] | None = None) -> None:
     if users is None and (conf.api.auth_strategy != "http_basic" or not conf.http_basic.user_file):
         return
     found = htpasswd.read(conf.http_basic.user_file).hashes if users is None else users
-    if refused := sorted(user for user in found if not _roles(conf, user)):
+    given = conf.http_basic.roles
+    if refused := sorted(user for user in found if not _roles(given, user)):
         LOG.warning("[http_basic] roles gives no role to %s of user_file: whatever they ask is a 403", ", ".join(refused))
 
 

@@ -158,8 +158,8 @@ def _reload(conf: Any, conductor: Conductor, module: Any) -> None:
         conf.reload_config_files()
         if conf.libvirt.driver == "mock":
             module.reload(conf.mock.fleet)
-        conductor.reload()
         tell_without_roles(conf)
+        conductor.reload()
         LOG.info(READ_AGAIN)
     except Exception:
         LOG.exception("The configuration could not be read again; the former one stays in force")

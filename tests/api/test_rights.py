@@ -18,7 +18,7 @@ import pytest
 
 from livemig import microversions, policies
 from livemig.api.app import Api
-from livemig.api.auth import KeystoneContext
+from livemig.api.auth import HttpBasic, KeystoneContext, tell_without_roles
 from livemig.api.refusals import refuse
 from livemig.api.request import Request
 from livemig.api.routes import ROUTES, Route
@@ -30,6 +30,7 @@ from livemig.db.selection import Selection
 from livemig.microversions import Version
 from tests.api.test_policies import PASSWORD, basic
 from tests.api.world import BANK, RESTLESS, SHOP, World, novas, own
+from tests.service import configured
 
 # Who asks
 
@@ -522,6 +523,42 @@ def test_a_file_that_changed_is_looked_through_again(tmp_path: Path, caplog: pyt
         ]
         world.conf.set_override("roles", {"dora": "admin", "anna": "admin"}, group="http_basic")  # as a reload would have it
         assert world.request("GET", "/v2.1/servers", headers=basic("anna")).status_int == 200
+
+
+def test_a_reload_looks_through_it_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    conf = configured(tmp_path, users(tmp_path, ["dora", "anna"], roles={"dora": "admin", "anna": "reader"}), None)
+    tell_without_roles(conf)
+    assert caplog.messages == []
+    conf.set_override("roles", {"dora": "admin", "ana": "reader"}, group="http_basic")
+    tell_without_roles(conf)
+    assert caplog.messages == ["[http_basic] roles gives no role to anna of user_file: whatever they ask is a 403"]
+    caplog.clear()
+    conf.set_override("auth_strategy", "noauth", group="api")
+    tell_without_roles(conf)
+    assert caplog.messages == []
+
+
+def test_roles_that_cannot_be_read_again_leave_the_former_in_force(tmp_path: Path) -> None:
+    with World(tmp_path, **users(tmp_path, ["dora"])) as world:
+        file = tmp_path / "livemig.conf"
+        for option in ("roles", "user_file"):
+            world.conf.clear_override(option, group="http_basic")
+
+        def reload(roles: str) -> None:
+            file.write_text(f"[http_basic]\nuser_file = {tmp_path}/htpasswd\nroles = {roles}\n")
+            world.conf.reload_config_files()
+
+        file.write_text("")
+        world.conf([], project="livemig", default_config_files=[str(file)], default_config_dirs=[])
+        reload("dora:admin")
+        application = HttpBasic(Api(world.services), world.conf)
+        assert Request.blank("/v2.1/servers", headers=basic("dora")).get_response(application).status_int == 200
+        reload("dora")  # no colon
+        with pytest.raises(ValueError):
+            tell_without_roles(world.conf)
+        assert Request.blank("/v2.1/servers", headers=basic("dora")).get_response(application).status_int == 200
+        reload("other:admin")
+        assert Request.blank("/v2.1/servers", headers=basic("dora")).get_response(application).status_int == 403
 
 
 # Locks
