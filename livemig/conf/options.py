@@ -294,8 +294,8 @@ LIBVIRT_OPTS = [
         "live_migration_remove_source_disks",
         default=True,
         mutable=True,
-        help="Remove the disks that were moved from the source, once both hosts say that the guest runs on the destination, and it is proven that nobody loses "
-        "anything. False: they stay, and stand in the way when it comes back.",
+        help="Remove the disks that were moved from the source, once both hosts say that the guest runs on the destination, and it is proven that nothing else "
+        "needs them. False: they stay, and stand in the way when it comes back.",
     ),
     cfg.BoolOpt(
         "live_migration_compare_backing_files",

@@ -176,7 +176,7 @@ def _stamp(xml: str) -> tuple[Stamp, str]:
 def _linked(eyes: _Eyes, paths: Collection[str], said: Collection[_Said]) -> dict[str, Use]:
     """Those that a guest refers to by another name, or may."""
     before, blind = eyes.stamps(paths)
-    found = {path: Use(f"nobody can say who refers to it: {why}") for path, why in blind.items()}
+    found = {path: Use(f"it cannot be found out what refers to it: {why}") for path, why in blind.items()}
     if not before:
         return found
     guests, unsure = _references(eyes, said)
