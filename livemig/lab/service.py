@@ -49,6 +49,11 @@ class Service:
         self.config.write_text(CONFIG.format(directory=directory, hosts=hosts.removeprefix("[DEFAULT]\n"), port=self.port, more=more))
 
     @property
+    def started(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return bool(self._processes)
+
+    @property
     def pid(self) -> int:
         """Of the running process."""
         if not self._processes:

@@ -11,7 +11,8 @@ from tests.contract.worlds import GUEST, RUNTIME, World
 LIFE = {0: "defined", 1: "undefined", 2: "started", 3: "suspended", 4: "resumed", 5: "stopped", 6: "shutdown"}
 SOURCE, DESTINATION = "source", "destination"
 SLOW = {"bandwidth": 2}
-TIMEOUT_S = 40.0
+TIMEOUT_S = 120.0  # a hang
+RETURN_S = 40.0  # so long a call may take that hangs now and then
 
 
 class Pair:
@@ -137,7 +138,7 @@ class Call:
 
     def has_returned(self) -> bool:
         """False when it does not come back within a long time."""
-        self._task.join(TIMEOUT_S)
+        self._task.join(RETURN_S)
         return not self._task.is_alive()
 
     def result(self) -> int | None:

@@ -154,7 +154,7 @@ def test_post_copy(pair: Pair) -> None:
     assert pair.destination.lookupByName(GUEST).jobStats(completed) == {"type": libvirt.VIR_DOMAIN_JOB_NONE}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_what_is_refused_around_post_copy(pair: Pair) -> None:
     """Before it, and to a job that may not switch: nothing changes."""
     libvirt = pair.libvirt
@@ -276,7 +276,7 @@ def test_daemon_killed(pair: Pair, side: str) -> None:
     assert pair.guest.jobStats() == {"type": pair.libvirt.VIR_DOMAIN_JOB_NONE}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_daemon_of_the_source_killed_in_post_copy(pair: Pair) -> None:
     """It ends the migration when it is back, but leaves the definition, which can be removed."""
     call = pair.slow(pair.libvirt.VIR_MIGRATE_POSTCOPY)

@@ -89,7 +89,7 @@ class MockWorld:
 
     def __init__(self, release: Release) -> None:
         self.release = release
-        self.fleet = Fleet(RUNTIME, speed=8)
+        self.fleet = Fleet(RUNTIME, speed=2)
         versions: dict[str, Any] = {"libvirt_version": release.libvirt, "hypervisor_version": release.qemu, "machines": release.machines}
         self.hosts = [self.fleet.add_host(f"node{number}", f"10.0.0.{number}", keepalive=(2, 3), **versions) for number in (1, 2)]
         self.uris = ("qemu+tcp://10.0.0.1/system", "qemu+tcp://10.0.0.2/system")

@@ -32,7 +32,8 @@ S = TypeVar("S", bound=Scene)
 class Fault(Generic[S]):
     """`strike` does it, `heal` undoes it `lasts_s` later. `kills`: guests that die of it; `spares`: those of which nothing is there that it could hit.
 
-    `traces`: what the event logs of migrations must have of it. `strike` may return those that another conductor must have taken up.
+    `traces`: what the event logs of migrations must have of it; one that is `missed` may begin after its end, and is completed then.
+    `strike` may return those that another conductor must have taken up.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Fault(Generic[S]):
     kills: frozenset[Phase] = frozenset()
     spares: frozenset[Phase] = frozenset()
     traces: Mapping[Phase, str] = field(default_factory=dict)
+    missed: frozenset[Phase] = frozenset()
 
 
 def kill_conductor(stage: Stage) -> Collection[Phase]:
@@ -150,5 +152,5 @@ FAULTS: tuple[Fault[Stage], ...] = (
         traces=dict.fromkeys((Phase.PRE_COPY, Phase.POST_COPY), "destination: stopped (failed)"),
     ),
     Fault("link cut 3 s", cut_link, heal_link, 3.0),
-    Fault("link cut 30 s", cut_link, heal_link, 30.0, traces=dict.fromkeys(NOT_THERE_YET, "unable to connect to server")),
+    Fault("link cut 30 s", cut_link, heal_link, 30.0, traces=dict.fromkeys(NOT_THERE_YET, "unable to connect to server"), missed=NOT_THERE_YET),
 )

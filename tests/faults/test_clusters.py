@@ -16,7 +16,7 @@ from livemig.lab.lab import Lab
 from tests.faults.cluster import RUNTIME, Cluster, cluster
 from tests.lab.clusters import brokers, databases, said
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 QUORUM = """[oslo_messaging_rabbit]
 rabbit_quorum_queue = true

@@ -18,7 +18,7 @@ from tests.faults.cluster import RUNTIME, cluster
 from tests.faults.faults import FAULTS, TAKEN_UP, Fault
 from tests.faults.stage import ENDED, PLACES, Look, Phase, Stage, describe, lie, rests, ticking
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
 
 TRUTH_S = 30.0
 END_S = 150.0
@@ -66,7 +66,8 @@ def test_fault(stage: Stage, matrix: Matrix, fault: Fault[Stage]) -> None:
         assert ticks.unbroken, f"{phase}: {ticks}"
         assert phase in fault.kills or len(guest.holders()) == 1
     for phase, trace in traces.items():
-        assert any(trace in event for event in stories[phase]), f"{trace}: {stories[phase]}"
+        met = phase not in fault.missed or looks[phase].status != "completed"
+        assert not met or any(trace in event for event in stories[phase]), f"{trace}: {stories[phase]}"
     assert not any(look.left_behind for phase, look in looks.items() if phase not in fault.kills)
     matrix[fault.name] = {phase: outcome(fault, phase, look) for phase, look in looks.items()}
     stage.end(fault.kills)

@@ -24,6 +24,8 @@ def stage(module_stage: Stage) -> Iterator[Stage]:
     for host in module_stage.lab.hosts:
         host.start_daemon()
         host.heal()
+    if not module_stage.service.started:  # a test that failed in between leaves it so
+        module_stage.service.start()
     module_stage.configure()
     module_stage.wait_for_hosts()
 

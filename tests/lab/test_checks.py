@@ -12,7 +12,7 @@ from livemig.lab.guests import Guest
 from livemig.lab.host import Host
 from tests.lab.stage import Stage
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab]
 BRIDGE = "guests0"
 EMULATOR = "/usr/bin/qemu-system-x86_64"
 NETWORK = f"<network><name>guests</name><forward mode='bridge'/><bridge name='{BRIDGE}'/></network>"

@@ -36,7 +36,7 @@ from tests.lab.deployment import mariadb, postgresql
 from tests.unit import test_db, test_history, test_inspection, test_watches
 from tests.unit.rows import US, accepted, begin, lead_to, see, take_all
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab]
 RUNTIME = ThreadRuntime()
 SERVERS: dict[str, Callable[[], AbstractContextManager[str]]] = {"postgresql": postgresql, "mariadb": mariadb}
 OLD = (

@@ -16,7 +16,7 @@ from livemig.lab.service import Service, free_port
 from livemig.runtime import ThreadRuntime
 from tests.lab.deployment import postgresql, rabbitmq
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from livemig.states import Status
 from tests.lab.places import host_of
 from tests.lab.stage import RUNTIME, Stage
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab]
 RUNS = range(int(os.environ.get("LIVEMIG_PATTERN_RUNS", "1")))
 EVERYTHING = ("local,backing,16", "local,raw,16", "shared,16")
 

@@ -14,7 +14,7 @@ import pytest
 from livemig.lab.guests import Guest
 from tests.lab.stage import RUNTIME, Stage
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def guest(stage: Stage, request: pytest.FixtureRequest) -> Iterator[Guest]:
 def doctor(stage: Stage, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
     """The exit status, and what was found."""
     command = [str(Path(sys.executable).with_name("livemig-manage")), "--config-file", str(stage.service.config), "doctor", "--json", *arguments]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False)
+    ended = subprocess.run(command, stdout=subprocess.PIPE, timeout=240, check=False)
     found: list[dict[str, Any]] = json.loads(ended.stdout)["disagreements"]
     return ended.returncode, found
 

@@ -17,7 +17,7 @@ from livemig.runtime import ThreadRuntime
 from livemig.testing.fleet import guest_uuid
 from tests.lab.deployment import Daemon, initialize_postgresql, postgresql_server, rabbitmq_node, stop_epmd
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 RUNTIME = ThreadRuntime()
 HOSTS = "[DEFAULT]\nenabled_hosts = a,b\n[host:a]\nconnection_uri = qemu+tls://a/system\n[host:b]\nconnection_uri = qemu+tls://b/system\n"
 FLEET = "hosts: [{name: a}, {name: b}]\nguests: [{name: web, host: a}]\n"

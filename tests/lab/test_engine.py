@@ -16,7 +16,7 @@ from livemig.states import Status
 from tests.lab.places import host_of
 from tests.lab.stage import RUNTIME, Stage, options
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab]
 
 
 def test_auto_converge(stage: Stage, guest: Guest) -> None:

@@ -16,7 +16,7 @@ from livemig.lab.lab import Lab
 from livemig.lab.shell import LabError, run
 from livemig.runtime import ThreadRuntime
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 RUNTIME = ThreadRuntime()
 MOVE = ("migrate", "--live", "--p2p", "--persistent", "--undefinesource")
 

@@ -18,7 +18,7 @@ from livemig.lab.shell import LabError
 from livemig.records import LeftFile
 from tests.lab.stage import Stage
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 ISOS = "/var/lib/libvirt/isos"
 POOL = "<pool type='dir'><name>{name}</name><target><path>{path}</path></target></pool>"
 CD_ROM = """
@@ -41,7 +41,7 @@ def with_cd_rom(guest: Guest, host: Host, path: str) -> None:
 def notes(stage: Stage) -> list[dict[str, Any]]:
     """What the doctor tells of that is no disagreement; it finds no other."""
     command = [str(Path(sys.executable).with_name("livemig-manage")), "--config-file", str(stage.service.config), "doctor", "--json"]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False)
+    ended = subprocess.run(command, stdout=subprocess.PIPE, timeout=240, check=False)
     found: list[dict[str, Any]] = json.loads(ended.stdout)["disagreements"]
     assert ended.returncode == 0 and all(each["note"] for each in found), found
     return found

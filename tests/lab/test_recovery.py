@@ -14,7 +14,7 @@ from livemig.states import Status
 from tests.lab.places import host_of
 from tests.lab.stage import RUNTIME, Stage, options
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 SETTINGS = "[libvirt]\nlive_migration_permit_post_copy = true\nlive_migration_bandwidth = 4\nlive_migration_link_bandwidth = 5\n"
 
 

@@ -20,7 +20,7 @@ from livemig.records import Migration
 from livemig.runtime import ThreadRuntime
 from livemig.states import Status
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 RUNTIME = ThreadRuntime()
 SETTINGS = """

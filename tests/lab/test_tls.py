@@ -12,7 +12,7 @@ from livemig.lab.network import MIGRATION
 from livemig.states import Status
 from tests.lab.stage import Stage
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.lab]
 TLS = "[libvirt]\nlive_migration_with_native_tls = true"
 MIB = 2**20
 

@@ -19,7 +19,7 @@ from livemig.records import Migration, MigrationEvent
 from livemig.runtime import ThreadRuntime
 from livemig.states import Status
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 RUNTIME = ThreadRuntime()
 
