@@ -53,7 +53,13 @@ def test_migrations_are_listed_shown_aborted_and_forced(stage: Stage, nova: Clie
     busy = stage.guest("busy")
     nova.ok("live-migration", busy, "node2")
     number = wait_in_progress(stage, nova, busy)
-    shown = nova.ok("server-migration-show", busy, number).properties
+    shown: dict[str, str] = {}
+
+    def has_figures() -> bool:
+        shown.update(nova.ok("server-migration-show", busy, number).properties)
+        return shown["memory_total_bytes"] != "-"
+
+    stage.service.wait(has_figures, 30, "the memory of the migration")
     assert (shown["id"], shown["server_uuid"], shown["source_compute"], shown["dest_compute"], shown["status"]) == (number, busy, "node1", "node2", "running")
     assert int(shown["memory_total_bytes"]) > 0
     nova.ok("live-migration-abort", busy, number)
